@@ -1,0 +1,18 @@
+-- What the scripts share that add to an answer.
+
+-- Appends ARGV[from..] as the entries of this epoch from seq `first` on; the entry with seq 1 is the commit.
+-- What is in the stream already is skipped. -> nil, or the seq from which entries are missing
+local function append(epoch, first, from)
+  local stored = tonumber(field('seq'))
+  if first > stored + 1 then return stored + 1 end
+  local last = first + #ARGV - from
+  for seq = stored + 1, last do
+    local value = ARGV[from + seq - first]
+    if seq == 1 then
+      redis.call('XADD', STREAM, epoch .. '-1', 't', 'committed', 'm', value)
+    else
+      redis.call('XADD', STREAM, epoch .. '-' .. seq, 'd', value)
+    end
+  end
+  if last > stored then redis.call('HSET', RECORD, 'seq', last, 'state', 'streaming') end
+end

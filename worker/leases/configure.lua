@@ -1,0 +1,25 @@
+-- Takes up a provider's configuration, unless it is the one in force. Leases that are out stay so. Models are
+-- closed, and opened again when they are next asked for; a credential that is gone drains.
+-- ARGV: 2 version  3 config (JSON: provider, credentials and models as packed limits, globs)
+-- -> {'configured'} | {'same'}
+if redis.call('HGET', LIMITS, 'version') == ARGV[2] then return { 'same' } end
+
+local before = redis.call('HKEYS', LIMITS)
+redis.call('DEL', LIMITS, READY)
+local config = cjson.decode(ARGV[3])
+redis.call('HSET', LIMITS, 'version', ARGV[2], 'config', ARGV[3], 'provider', config.provider)
+for name, limits in pairs(config.credentials) do
+  redis.call('HSET', LIMITS, 'credential|' .. name, limits)
+end
+for name, limits in pairs(config.models) do
+  redis.call('HSET', LIMITS, 'model|' .. name, limits)
+end
+for _, field in ipairs(before) do
+  local credential = string.match(field, '^credential|(.*)$')
+  if credential and not config.credentials[credential] then forget(credential) end
+  local model = string.match(field, '^open|(.*)$')
+  if model then redis.call('HDEL', USAGE, 'used|' .. model, 'seen|' .. model) end
+end
+-- a hash with one long value is a table: as a list, it would be walked at every look-up
+redis.call('HSET', USAGE, 'ballast', string.rep('-', 65))
+return { 'configured' }

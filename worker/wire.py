@@ -1,0 +1,142 @@
+"""All script calls of one loop, over one connection.
+
+Strategy: calls that come up while a batch is under way go together in the next one, so the busier the loop, the
+larger its batches and the cheaper each call. A batch whose reply was lost is sent again until Redis answers:
+every script is idempotent, and whoever waits bounds the wait. A call once made is sent, even if its caller is
+cancelled meanwhile: a release must not be lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from redis.asyncio import Redis as AsyncRedis
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import (
+    BusyLoadingError,
+    MasterDownError,
+    NoScriptError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from producer.script import Argument, Script
+
+logger = logging.getLogger(__name__)
+
+_AWAY = (RedisConnectionError, RedisTimeoutError, OSError)
+_PASSING = (BusyLoadingError, MasterDownError, ReadOnlyError, TryAgainError)
+_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 2.0
+_LARGEST_BATCH = 512
+
+
+class _Call(NamedTuple):
+    script: Script
+    keys: Sequence[str]
+    args: Sequence[Argument]
+    reply: asyncio.Future[Any]
+
+    def command(self, verb: str, text: str) -> tuple[Argument, ...]:
+        return (verb, text, len(self.keys), *self.keys, *self.args)
+
+
+class Wire:
+    """
+    >>> reply = await wire.call(CLAIM, keys, args)
+    """
+
+    def __init__(self, redis: AsyncRedis) -> None:
+        self._redis = redis
+        self._connection: AbstractConnection | None = None
+        self._waiting: list[_Call] = []
+        self._sender: asyncio.Task[None] | None = None
+
+    def call(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> asyncio.Future[Any]:
+        """The script's reply; raises the script's own error, never one of the connection."""
+        loop = asyncio.get_running_loop()
+        reply: asyncio.Future[Any] = loop.create_future()
+        self._waiting.append(_Call(script, keys, args, reply))
+        if self._sender is None:
+            self._sender = loop.create_task(self._send())
+        return reply
+
+    async def aclose(self) -> None:
+        """Send what is waiting, then hang up."""
+        if self._sender is not None:
+            await self._sender
+        await self._hang_up()
+
+    async def _send(self) -> None:
+        while self._waiting:
+            batch = self._waiting[:_LARGEST_BATCH]
+            del self._waiting[:_LARGEST_BATCH]
+            await self._deliver(batch)
+        self._sender = None
+
+    async def _deliver(self, batch: list[_Call]) -> None:
+        pause_s = _PAUSE_S
+        while batch:
+            try:
+                batch = await self._exchange(batch)
+            except _AWAY as error:
+                await self._hang_up()
+                logger.warning("Redis is away, trying again: %s", error)
+            if batch:
+                await asyncio.sleep(pause_s)
+                pause_s = min(_LONGEST_PAUSE_S, pause_s * 2)
+
+    async def _exchange(self, batch: list[_Call]) -> list[_Call]:
+        """Send a batch and settle its calls; gives back those to be sent again."""
+        connection = await self._connected()
+        await self._write(connection, [call.command("EVALSHA", call.script.sha) for call in batch])
+        again, unknown = [], []
+        for call in batch:
+            try:
+                reply = await connection.read_response()
+            except NoScriptError:
+                unknown.append(call)
+            except _PASSING:
+                again.append(call)
+            except ResponseError as error:
+                _settle(call, error)
+            else:
+                _settle(call, reply)
+        if unknown:
+            await self._write(
+                connection, [("SCRIPT", "LOAD", text) for text in {c.script.text for c in unknown}]
+            )
+            for _ in {call.script.text for call in unknown}:
+                await connection.read_response()
+            again.extend(await self._exchange(unknown))
+        return again
+
+    async def _write(self, connection: AbstractConnection, commands: list[tuple[Argument, ...]]) -> None:
+        await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+
+    async def _connected(self) -> AbstractConnection:
+        if self._connection is None:
+            self._connection = await self._redis.connection_pool.get_connection()
+        return self._connection
+
+    async def _hang_up(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.disconnect(nowait=True)
+            await self._redis.connection_pool.release(connection)
+
+
+def _settle(call: _Call, reply: Any) -> None:
+    if call.reply.done():
+        return
+    if isinstance(reply, RedisError):
+        call.reply.set_exception(reply)
+    else:
+        call.reply.set_result(reply)
