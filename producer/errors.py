@@ -107,8 +107,6 @@ class CompletionFailed(RuntimeError):
 class CompletionCancelled(CompletionFailed):
     """The job was cancelled. `result` holds the partial text, the usage and the attempts."""
 
-    def __init__(
-        self, code: str = "cancelled", message: str = "", result: CompletionResult | None = None
-    ) -> None:
+    def __init__(self, code: str = "cancelled", message: str = "", result: CompletionResult | None = None) -> None:
         super().__init__(code, message, result.attempts if result else ())
         self.result = result

@@ -43,9 +43,7 @@ class CompletionHandle:
         following = reader.follow(self._client.keys, self.id, after, _until_s(timeout_s))
         return reader.run(following, self._client.redis)
 
-    async def astream(
-        self, after: str | None = None, timeout_s: float | None = None
-    ) -> AsyncGenerator[Event, None]:
+    async def astream(self, after: str | None = None, timeout_s: float | None = None) -> AsyncGenerator[Event, None]:
         """As `stream`, from asyncio."""
         following = reader.follow(self._client.keys, self.id, after, _until_s(timeout_s))
         async with self._client.open_async() as redis, _closing(following, redis) as events:

@@ -67,9 +67,7 @@ def follow(keys: Keys, job_id: str, after: str | None, until_s: float | None) ->
         at = EntryId.parse(after)
         if at.seq == SEAL_SEQ:
             return False
-        opening = yield from _ask(
-            lambda redis: redis.xrange(stream, f"{at.epoch}-0", f"{at.epoch}-1"), until_s
-        )
+        opening = yield from _ask(lambda redis: redis.xrange(stream, f"{at.epoch}-0", f"{at.epoch}-1"), until_s)
         transcript.prime(opening, at)
     block_ms: int | None = None  # the first look does not wait: the job may have ended, or never been
     while True:

@@ -114,6 +114,4 @@ def problems_of(error: ValidationError) -> list[str]:
 
 def _path(location: Sequence[int | str]) -> str:
     """Without the names of the union's branches, which are pydantic's and say nothing to a caller."""
-    return (
-        ".".join(str(part) for part in location if not (isinstance(part, str) and "[" in part)) or "request"
-    )
+    return ".".join(str(part) for part in location if not (isinstance(part, str) and "[" in part)) or "request"

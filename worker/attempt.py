@@ -79,9 +79,7 @@ class Attempts:
         self.out: dict[str, Grant] = {}  # the leases to be renewed, by id
         self._returning: set[asyncio.Task[None]] = set()
 
-    async def make(
-        self, run: Run, publication: Publication, candidate: Candidate
-    ) -> Answer | Broken | Denied:
+    async def make(self, run: Run, publication: Publication, candidate: Candidate) -> Answer | Broken | Denied:
         async with self._lease(run, candidate) as held:
             if isinstance(held, Denied):
                 return held
@@ -179,9 +177,7 @@ class Attempts:
         except CallFailed as failed:
             return failed.failure
 
-    async def _listen(
-        self, call: _Call, dialect: Dialect, response: Response, watchdog: Watchdog
-    ) -> Answer | Failure:
+    async def _listen(self, call: _Call, dialect: Dialect, response: Response, watchdog: Watchdog) -> Answer | Failure:
         hearing, decoder, parse = call.hearing, SseDecoder(), dialect.parse_event
 
         def take_in(events: Iterable[ServerEvent]) -> None:

@@ -43,9 +43,7 @@ class Engine:
     >>> engine.run(job_id)  # from any thread
     """
 
-    def __init__(
-        self, config: Config, ring: Callable[[str, str], None], is_empty: Callable[[str], bool]
-    ) -> None:
+    def __init__(self, config: Config, ring: Callable[[str, str], None], is_empty: Callable[[str], bool]) -> None:
         settings = config.settings
         self._config = config
         self._loop = _new_loop()
@@ -149,9 +147,7 @@ def _limits(provider: Provider) -> ProviderLimits:
             CredentialLimits(**each.model_dump(exclude={"secret", "models"}), models=each.models or None)
             for each in provider.credentials
         ),
-        models=tuple(
-            ModelLimits(each.name, each.max_concurrency, each.rpm, each.tpm) for each in provider.models
-        ),
+        models=tuple(ModelLimits(each.name, each.max_concurrency, each.rpm, each.tpm) for each in provider.models),
         tier_order=provider.tier_order,
         max_concurrency=provider.max_concurrency,
         rpm=provider.rpm,

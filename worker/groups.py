@@ -92,9 +92,7 @@ class Groups:
             if len(places) > 1:
                 yield f"{candidate} is in {' and in '.join(places)}: the first serves"
 
-    def _own_chain(
-        self, requested: Sequence[str], providers: Collection[str]
-    ) -> tuple[Candidate, ...] | UnknownModel:
+    def _own_chain(self, requested: Sequence[str], providers: Collection[str]) -> tuple[Candidate, ...] | UnknownModel:
         chain: dict[Candidate, None] = {}
         for text in requested:
             candidate = _candidate(text)
@@ -157,9 +155,7 @@ def _groups(place: Place, root: object, providers: Collection[str], problems: li
     return [group for group in groups if group]
 
 
-def _group(
-    name: str, place: Place, written: object, providers: Collection[str], problems: list[str]
-) -> Group | None:
+def _group(name: str, place: Place, written: object, providers: Collection[str], problems: list[str]) -> Group | None:
     if not isinstance(written, list | dict):
         problems.append(place.fault("expected a list of 'provider/model'", repr(written)))
         return None
@@ -176,9 +172,7 @@ def _group(
     return Group(str(place), members, name, table.hedge_after_ms) if table else None
 
 
-def _member(
-    place: Place, written: object, providers: Collection[str], problems: list[str]
-) -> Candidate | None:
+def _member(place: Place, written: object, providers: Collection[str], problems: list[str]) -> Candidate | None:
     candidate = _candidate(written)
     if candidate is None:
         problems.append(place.fault("expected 'provider/model'", repr(written)))

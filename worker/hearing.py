@@ -71,11 +71,7 @@ class Hearing:
     @property
     def over(self) -> bool:
         """Nothing that could follow would change the verdict."""
-        return (
-            self.done
-            or self.failure is not None
-            or (self.finish_reason is not None and self.usage is not None)
-        )
+        return self.done or self.failure is not None or (self.finish_reason is not None and self.usage is not None)
 
     def verdict(self) -> Answer | Failure:
         """What it all came to, now that the stream has ended."""
@@ -112,7 +108,6 @@ class Hearing:
         message.update(self._rest)
         if "tool_calls" in message:
             message["tool_calls"] = [
-                {name: value for name, value in call.items() if name != "index"}
-                for call in message["tool_calls"]
+                {name: value for name, value in call.items() if name != "index"} for call in message["tool_calls"]
             ]
         return message

@@ -53,9 +53,7 @@ class Heartbeat(threading.Thread):
         while not self._stopping.wait(self._lease_ms / 1000 / BEATS_PER_LEASE):
             silent_s = time.monotonic() - self._ticked_s()
             if silent_s * 1000 > self._lease_ms:
-                logger.error(
-                    "the loop has not ticked for %.0f s: its jobs are left to other workers", silent_s
-                )
+                logger.error("the loop has not ticked for %.0f s: its jobs are left to other workers", silent_s)
                 continue
             try:
                 self.beat()
@@ -70,9 +68,7 @@ class Heartbeat(threading.Thread):
         self._keep_leases(list(self._leases.values()))
 
     def _keep_jobs(self, runs: list[Run]) -> None:
-        calls = [
-            (job_keys(self._keys, run.id), (SERVER_CLOCK, run.id, run.owner, self._lease_ms)) for run in runs
-        ]
+        calls = [(job_keys(self._keys, run.id), (SERVER_CLOCK, run.id, run.owner, self._lease_ms)) for run in runs]
         for run, reply in zip(runs, run_all(self._client, HEARTBEAT, calls), strict=True):
             if reply[0] == Told.LOST:
                 self._loop.call_soon_threadsafe(run.stop, Stop.LOST)

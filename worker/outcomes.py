@@ -48,15 +48,11 @@ CONSEQUENCES: dict[Outcome, Consequence] = {
     Outcome.ANSWERED: Consequence(Mark.NONE, Next.STOP, False, _ALL),
     Outcome.RATE_LIMITED: Consequence(Mark.COOL, Next.WAIT_HERE, False, ErrorCode.NO_CAPACITY),
     Outcome.QUOTA: Consequence(Mark.EXHAUST, Next.OTHER_CREDENTIAL, False, ErrorCode.NO_CAPACITY),
-    Outcome.REJECTED_CREDENTIAL: Consequence(
-        Mark.LOCK_OUT, Next.OTHER_CREDENTIAL, False, ErrorCode.AUTHENTICATION
-    ),
+    Outcome.REJECTED_CREDENTIAL: Consequence(Mark.LOCK_OUT, Next.OTHER_CREDENTIAL, False, ErrorCode.AUTHENTICATION),
     Outcome.NOT_FOUND: Consequence(Mark.NONE, Next.NEXT_CANDIDATE, False, ErrorCode.UNKNOWN_MODEL),
     Outcome.UNSUPPORTED: Consequence(Mark.NONE, Next.NEXT_CANDIDATE, False, _ALL),
     Outcome.INVALID_REQUEST: Consequence(Mark.NONE, Next.FAIL_JOB, False, ErrorCode.INVALID_REQUEST),
-    Outcome.CONTEXT_LENGTH: Consequence(
-        Mark.NONE, Next.LARGER_WINDOW, False, ErrorCode.CONTEXT_LENGTH_EXCEEDED
-    ),
+    Outcome.CONTEXT_LENGTH: Consequence(Mark.NONE, Next.LARGER_WINDOW, False, ErrorCode.CONTEXT_LENGTH_EXCEEDED),
     Outcome.CONTENT_FILTER: Consequence(Mark.NONE, Next.FILTERED, False, ErrorCode.CONTENT_FILTER),
     Outcome.OVERLOADED: Consequence(Mark.NONE, Next.RETRY_HERE, True, _ALL),
     Outcome.SERVER_ERROR: Consequence(Mark.NONE, Next.RETRY_HERE, True, _ALL),

@@ -69,9 +69,7 @@ class Publication:
 
     def commit(self, model: str, credential: str, attempt: int, delta: JsonObject) -> None:
         self._position = next_position(self._position, Entry.COMMITTED)
-        self._entries.append(
-            orjson.dumps({"model": model, "credential": credential, "attempt": attempt}).decode()
-        )
+        self._entries.append(orjson.dumps({"model": model, "credential": credential, "attempt": attempt}).decode())
         self._gathered.append(delta)
         self.flush()
 

@@ -59,9 +59,7 @@ class Rows:
 
     def answered(self, opened: Opened, usage: Row | None, now_s: float) -> None:
         self._under_way = None
-        opened.row.update(
-            outcome=Outcome.ANSWERED, status=200, usage=usage, duration_ms=_since_ms(opened, now_s)
-        )
+        opened.row.update(outcome=Outcome.ANSWERED, status=200, usage=usage, duration_ms=_since_ms(opened, now_s))
 
     def broken_off(self, outcome: Outcome, now_s: float) -> None:
         """The attempt under way, if there is one, was ended by the job's own end."""

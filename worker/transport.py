@@ -147,9 +147,7 @@ class Transport:
         self, base_url: str, request: Rendered, auth: Mapping[str, str], connect_timeout_s: float
     ) -> Response:
         if not all(value.isascii() and value.isprintable() for value in auth.values()):
-            raise CallFailed(
-                Failure(Outcome.REJECTED_CREDENTIAL, "the credential has characters no header can carry")
-            )
+            raise CallFailed(Failure(Outcome.REJECTED_CREDENTIAL, "the credential has characters no header can carry"))
         client = self._client = self._client or _Client(self._tls)
         try:
             outgoing = client.build_request(

@@ -98,9 +98,7 @@ class Watchdog:
         self._loop = asyncio.get_running_loop()
         self._time = self._loop.time
         self._alive_at = now = self._time()
-        self._ends = {
-            limit: now + limit_s for limit, limit_s in self._limits_s.items() if limit is not Limit.IDLE
-        }
+        self._ends = {limit: now + limit_s for limit, limit_s in self._limits_s.items() if limit is not Limit.IDLE}
         self._set_timer()
         return self
 

@@ -110,9 +110,7 @@ class Wire:
             else:
                 _settle(call, reply)
         if unknown:
-            await self._write(
-                connection, [("SCRIPT", "LOAD", text) for text in {c.script.text for c in unknown}]
-            )
+            await self._write(connection, [("SCRIPT", "LOAD", text) for text in {c.script.text for c in unknown}])
             for _ in {call.script.text for call in unknown}:
                 await connection.read_response()
             again.extend(await self._exchange(unknown))

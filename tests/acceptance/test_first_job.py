@@ -13,9 +13,7 @@ HI = [{"role": "user", "content": "Hi"}]
 def test_a_streamed_job_falls_back_and_ends_with_one_whole_answer(
     start_worker: Callable[..., Worker], sandbox: Sandbox
 ) -> None:
-    start_worker(
-        {"MODEL_FALLBACK_GROUPS": '{"chat": ["sandbox/400?code=model_not_found", "sandbox/answer"]}'}
-    )
+    start_worker({"MODEL_FALLBACK_GROUPS": '{"chat": ["sandbox/400?code=model_not_found", "sandbox/answer"]}'})
     handle = submit_completion.delay(model="chat", messages=HI, stream=True, deadline_s=30)
 
     events = list(handle.stream(timeout_s=20))

@@ -74,7 +74,9 @@ def test_s20_any_bytes_cut_anywhere_are_the_same_events(stream: bytes, cuts: lis
     assert decoded(*reads) == decoded(stream)
 
 
-@pytest.mark.parametrize("piece", [b"x" * 65_536, b": comment" * 8_000, b"data: x\n" * 8_000, b"data:\n" * 8_000])
+@pytest.mark.parametrize(
+    "piece", [b"x" * 65_536, b": comment" * 8_000, b"data: x\n" * 8_000, b"data:\n" * 8_000]
+)
 def test_an_event_without_end_is_refused(piece: bytes) -> None:
     decoder = SseDecoder()
     with pytest.raises(CallFailed) as refused:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
+import uvloop
 
 from producer.result import Outcome
 from worker.watchdog import Expired, Limit, Watchdog
@@ -34,9 +35,9 @@ class JumpingLoop(asyncio.SelectorEventLoop):
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
 
-@pytest.fixture(params=[JumpingLoop])
-def run(request: pytest.FixtureRequest) -> Iterator[Run]:
-    with asyncio.Runner(loop_factory=request.param) as runner:
+@pytest.fixture
+def run() -> Iterator[Run]:
+    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
         yield runner.run
 
 
@@ -230,3 +231,20 @@ def test_an_error_on_the_way_out_is_not_hidden(run: Run) -> None:
         assert task.cancelling() == 0
 
     run(scenario())
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_on_the_loops_that_jobs_run_on(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    async def scenario() -> None:
+        watchdog = Watchdog(first_token_s=5, idle_s=0.02)
+
+        async def section() -> None:
+            watchdog.committed()
+            await for_ever()
+
+        kind, after_s = await expiry(watchdog, section)
+        assert kind is Limit.IDLE
+        assert 0.01 < after_s < 2
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(scenario())

@@ -200,7 +200,9 @@ def test_s23_a_new_id_in_every_fragment_is_one_call() -> None:
 
 
 def test_s23_whole_calls_in_one_message() -> None:
-    parsed = whole(answer({"content": None, "tool_calls": [call("a", {"x": 1}, id="1"), call("b", "", id="2")]}))
+    parsed = whole(
+        answer({"content": None, "tool_calls": [call("a", {"x": 1}, id="1"), call("b", "", id="2")]})
+    )
     assert isinstance(parsed, Whole)
     assert message_of([parsed.delta])["tool_calls"] == [
         {"id": "1", "function": {"name": "a", "arguments": '{"x":1}'}},
@@ -234,7 +236,9 @@ def test_s17_an_answer_that_says_nothing_is_empty(content: bytes) -> None:
     assert outcome(content) is Outcome.EMPTY
 
 
-@pytest.mark.parametrize("said", [{"reasoning_content": "hm"}, {"refusal": "no"}, {"tool_calls": [call("a", "")]}])
+@pytest.mark.parametrize(
+    "said", [{"reasoning_content": "hm"}, {"refusal": "no"}, {"tool_calls": [call("a", "")]}]
+)
 def test_reasoning_a_refusal_or_a_call_is_an_answer(said: dict[str, Any]) -> None:
     assert isinstance(whole(answer({"role": "assistant", "content": None, **said})), Whole)
 
@@ -243,7 +247,9 @@ def test_an_answer_that_the_filter_withheld() -> None:
     assert outcome(answer({"content": ""}, "content_filter")) is Outcome.CONTENT_FILTER
 
 
-@pytest.mark.parametrize("content", [b"<!doctype html><p>503", b'{"choices": [', b"\xff\xfe", b"[1]", b"null"])
+@pytest.mark.parametrize(
+    "content", [b"<!doctype html><p>503", b'{"choices": [', b"\xff\xfe", b"[1]", b"null"]
+)
 def test_s19_html_and_broken_json_are_malformed(content: bytes) -> None:
     assert outcome(content) is Outcome.MALFORMED
 
