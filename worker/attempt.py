@@ -14,7 +14,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from producer.delta import JsonObject
-from producer.result import Outcome
 from worker.candidate import Candidate
 from worker.config import Provider
 from worker.dialects.wire import CallFailed, Dialect, Whole

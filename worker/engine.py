@@ -121,9 +121,9 @@ class Engine:
             await asyncio.sleep(TICK_S)
 
     def _cancel(self, job_id: str) -> None:
-        run = self._runner.runs.get(job_id)
-        if run is not None:
-            run.stop(Stop.CANCELLED)
+        for run in list(self._runner.runs.values()):
+            if run.id == job_id:
+                run.stop(Stop.CANCELLED)
 
     def _drain(self, at_once: bool) -> None:
         again, self._runner.draining = self._runner.draining, True

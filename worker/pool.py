@@ -62,7 +62,7 @@ def _carry_out(
         accept_callback(number, time.monotonic())
     try:
         outcome = target(*(args or ()), **(kwargs or {}))
-    except BaseException:  # noqa: BLE001 - whatever it was, Celery must get its slot back
+    except BaseException:  # whatever it was, Celery must get its slot back
         outcome = (1, ExceptionInfo(sys.exc_info()), 0.0)
     if callback is not None:
         callback(outcome)

@@ -16,13 +16,13 @@ _made_in: int | None = None
 
 def prepare(make: Callable[[], Engine]) -> None:
     """How an engine is made, once the configuration is known."""
-    global _make  # noqa: PLW0603 - one process, one engine
+    global _make  # one process, one engine
     _make = make
 
 
 def engine() -> Engine:
     """The running engine of this process."""
-    global _engine, _made_in  # noqa: PLW0603 - as above
+    global _engine, _made_in
     with _lock:
         if _engine is None or _made_in != os.getpid():
             assert _make is not None, "jobs run in a worker: celery -A worker worker"
@@ -38,7 +38,7 @@ def drain(*, at_once: bool) -> None:
 
 
 def stop() -> None:
-    global _engine  # noqa: PLW0603 - as above
+    global _engine
     with _lock:
         if _engine is not None and _made_in == os.getpid():
             _engine.stop()

@@ -90,19 +90,22 @@ class Publication:
             self._under_way.add_done_callback(self._written_up_to(len(self._entries), self._run.epoch))
 
     async def restart(self, reason: str) -> None:
-        """Drop the answer that stands; the next commit opens its own."""
-        await self._quiet()
+        """Drop the answer that stands; the next commit opens its own. Once begun it is carried through."""
+        await self.quiet()
         self._position = next_position(self._position, Entry.RESET)
         self._entries, self._gathered, self._written, self._bytes = [], [], 0, 0
-        epoch = await self._publisher.journal.restart(self._run, reason)
-        if epoch is None:
-            self._run.stop(Stop.LOST)
-        else:
-            self._run.epoch = epoch
+        self._under_way = asyncio.ensure_future(self._publisher.journal.restart(self._run, reason))
+        self._under_way.add_done_callback(self._restarted)
+        await asyncio.shield(self._under_way)
+
+    async def quiet(self) -> None:
+        """Nothing of this job is on its way to Redis any more."""
+        while self._under_way is not None:
+            await asyncio.wait([self._under_way])
 
     async def finish(self, end: Finish) -> str | None:
         """The last event, with whatever is still unwritten; the state that was written, or None if it is lost."""
-        await self._quiet()
+        await self.quiet()
         self._seal_entry()
         while True:
             reply = await self._publisher.journal.finish(self._run, end, *self._unwritten())
@@ -147,9 +150,13 @@ class Publication:
 
         return note
 
-    async def _quiet(self) -> None:
-        while self._under_way is not None:
-            await asyncio.wait([self._under_way])
+    def _restarted(self, done: asyncio.Future[Any]) -> None:
+        self._under_way = None
+        epoch = None if done.exception() is not None else done.result()
+        if epoch is None:
+            self._run.stop(Stop.LOST)
+        else:
+            self._run.epoch = epoch
 
 
 def coalesced(deltas: Sequence[JsonObject]) -> JsonObject:

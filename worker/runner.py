@@ -12,7 +12,7 @@ import random
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
@@ -86,7 +86,7 @@ class Runner:
         self._journal = journal
         self._publisher = publisher
         self._attempts = attempts
-        self.runs: dict[str, Run] = {}  # those under way, by job id
+        self.runs: dict[str, Run] = {}  # those under way, by owner
         self.newest_ring_ms: dict[str, int] = {}  # by priority, of the doorbells received
         self.draining = False
 
@@ -102,12 +102,12 @@ class Runner:
             ending = await self._answered(run, publication)
             return await self._close(run, publication, ending)
         finally:
-            del self.runs[job_id]
+            del self.runs[run.owner]
 
     def _own(self, claim: Claimed) -> Run:
         newest = self.newest_ring_ms.get(claim.priority, 0)
         self.newest_ring_ms[claim.priority] = max(newest, claim.rung_ms)
-        run = self.runs[claim.job_id] = Run(claim, _now_s())
+        run = self.runs[claim.owner] = Run(claim, _now_s())
         return run
 
     async def _answered(self, run: Run, publication: Publication) -> Ending | None:
@@ -161,6 +161,7 @@ class Runner:
 
     async def _close(self, run: Run, publication: Publication, ending: Ending | None) -> Verdict:
         """What follows from how it ended. The first matching line decides."""
+        await publication.quiet()
         if run.stopped is Stop.LOST:
             return LetGo("lost")
         if ending is None and run.stopped is Stop.HAND_BACK:

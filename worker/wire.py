@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio.connection import AbstractConnection
@@ -121,7 +121,8 @@ class Wire:
 
     async def _connected(self) -> AbstractConnection:
         if self._connection is None:
-            self._connection = await self._redis.connection_pool.get_connection()
+            pool: Any = self._redis.connection_pool  # redis-py leaves this method untyped
+            self._connection = cast(AbstractConnection, await pool.get_connection())
         return self._connection
 
     async def _hang_up(self) -> None:

@@ -17,7 +17,6 @@ from producer.script import Argument, Call, Script
 from worker.journal.values import Claimed, Finish, Job, Refusal, Refused
 from worker.run import Run
 
-
 CLAIM = Script.beside(__package__, "claim", PRELUDE)
 HEARTBEAT = Script.beside(__package__, "heartbeat", PRELUDE)
 ATTEMPT = Script.beside(__package__, "attempt", PRELUDE)
