@@ -52,7 +52,8 @@ class Transcript:
             credential = self._commit(fields)
             return Committed(id=entry_id, attempt=self._attempt, model=self._model, credential=credential)
         if entry is Entry.RESET:
-            return Reset(id=entry_id, attempt=self._attempt, reason=fields["r"])
+            dropped, self._attempt, self._model = self._attempt, 0, ""
+            return Reset(id=entry_id, attempt=dropped, reason=fields["r"])
         return Ending(entry_id, entry, self._attempt) if entry in LAST else None
 
     def _commit(self, fields: Mapping[str, str]) -> str:

@@ -19,9 +19,10 @@ from worker.config import Provider
 from worker.dialects.wire import CallFailed, Dialect, Whole
 from worker.hearing import Answer, Hearing
 from worker.journal.journal import Journal, Told
-from worker.leases.leases import Denied, Grant, Leases
+from worker.leases.leases import Leases
+from worker.leases.values import Denied, Grant
 from worker.outcomes import CONSEQUENCES, Failure
-from worker.providers import row_of
+from worker.providers import Quirk, row_of
 from worker.publisher import Publication
 from worker.rows import Opened, encoded
 from worker.run import Committed, Run, Stop
@@ -153,8 +154,9 @@ class Attempts:
     async def _call(self, call: _Call) -> Answer | Failure:
         provider, dialect = call.provider, self._dialect_of(call.provider.dialect)
         streamed = bool(call.run.job.body.get("stream")) and provider.streaming
-        rendered = dialect.render(call.run.job.body, call.grant.model, streamed)
         row = row_of(call.grant.provider, provider.dialect)
+        ask_usage = Quirk.NO_STREAM_OPTIONS not in row.quirks
+        rendered = dialect.render(call.run.job.body, call.grant.model, stream=streamed, ask_usage=ask_usage)
         auth = row.headers(self._secrets[call.grant.provider, call.grant.credential])
         watchdog = Watchdog(
             first_token_s=provider.first_token_timeout_s if streamed else None,
@@ -167,14 +169,13 @@ class Attempts:
                     provider.base_url, rendered, auth, provider.connect_timeout_s
                 ) as response:
                     if not 200 <= response.status < 300:
-                        content = await response.read(ERROR_BYTES)
-                        return dialect.classify(response.status, response.headers, content, time.time())
+                        return await _refusal(dialect, response)
                     if streamed and response.is_event_stream:
                         return await self._listen(call, dialect, response, watchdog)
                     whole = dialect.parse_whole(await response.read(WHOLE_BYTES))
                     return whole if isinstance(whole, Failure) else call.deliver(whole)
-        except CallFailed as failed:
-            return failed.failure
+        except CallFailed as failed:  # after a finish reason the answer is whole, whatever becomes of its last words
+            return failed.failure if call.hearing.finish_reason is None else call.hearing.verdict()
 
     async def _listen(self, call: _Call, dialect: Dialect, response: Response, watchdog: Watchdog) -> Answer | Failure:
         hearing, decoder, parse = call.hearing, SseDecoder(), dialect.parse_event
@@ -188,27 +189,24 @@ class Attempts:
         async for data in response.chunks():
             watchdog.alive()
             take_in(decoder.feed(data))
-            if hearing.ends:
+            if hearing.over:
                 break
+            if hearing.finish_reason is not None:
+                watchdog.last_words(LAST_WORDS_S)
         else:
             take_in(decoder.flush())
-        if hearing.finish_reason is not None and not hearing.over:
-            await _last_words(response, decoder, take_in)
-        elif hearing.failure is None:
+        if hearing.failure is None:
             await response.drain(LAST_WORDS_S)
         return hearing.verdict()
 
 
-async def _last_words(
-    response: Response, decoder: SseDecoder, take_in: Callable[[Iterable[ServerEvent]], None]
-) -> None:
-    """The answer is whole; usage and the protocol's end may still come, and are not waited for long."""
+async def _refusal(dialect: Dialect, response: Response) -> Failure:
+    """What a status other than 2xx means. A body that breaks off leaves the status, which says enough."""
     try:
-        async with asyncio.timeout(LAST_WORDS_S):
-            async for data in response.chunks():
-                take_in(decoder.feed(data))
-    except (TimeoutError, CallFailed):
-        return
+        content = await response.read(ERROR_BYTES)
+    except CallFailed:
+        content = b""
+    return dialect.classify(response.status, response.headers, content, time.time())
 
 
 @dataclass(slots=True)

@@ -14,13 +14,17 @@ from enum import StrEnum
 from producer.request import AfterCommit
 from producer.result import ErrorCode, Outcome
 from worker.candidate import Candidate
-from worker.leases.leases import Denied, Why
+from worker.leases.values import Denied, Why
 from worker.outcomes import CONSEQUENCES, Failure, Next
 
 BACKOFF_BASE_S = 0.5
 BACKOFF_CAP_S = 8.0
 FULL_RETRY_S = 0.5  # when nothing says how long a full candidate stays full
 WAIT_IN_PLACE_S = 2.0  # a longer wait parks the job
+EARLY_S = 0.05  # a timer may fire so much before a cooldown's end
+
+# rows of earlier runs that say nothing of their candidate
+_BLAMELESS = frozenset({Outcome.LOST, Outcome.SKIPPED, Outcome.CANCELLED, Outcome.DEADLINE})
 
 Jitter = Callable[[float], float]
 """Of a span in seconds, a random part between its half and its whole."""
@@ -69,6 +73,9 @@ class _State(StrEnum):
     SKIPPED = "skipped"  # nothing to call it with
 
 
+_LEFT = frozenset({_State.OPEN, _State.AWAY})
+
+
 @dataclass(slots=True)
 class _Standing:
     candidate: Candidate
@@ -78,8 +85,8 @@ class _Standing:
     transient: int = 0
     last: Failure | None = None
     after_s: float = 0.0  # wait this long before the next try
-    back_s: float = 0.0  # when it is away: until it may be tried again
-    full_since_s: float | None = None
+    back_left_s: float = 0.0  # when it is away: what is left until the deadline when it may be tried again
+    waits_since_s: float | None = None  # since its last call
 
 
 @dataclass(slots=True)
@@ -100,7 +107,7 @@ class Chain:
     def replay(self, rows: Iterable[tuple[Candidate, Failure]]) -> None:
         """Take over what earlier runs of the job tried. A call that died with its worker blames nobody."""
         for candidate, failure in rows:
-            if failure.outcome is not Outcome.LOST and candidate in self.terms:
+            if failure.outcome not in _BLAMELESS and candidate in self.terms:
                 self.ended(candidate, failure, committed=False)
         for standing in self._standings:
             standing.after_s = 0.0
@@ -120,6 +127,7 @@ class Chain:
         standing = self._of(candidate)
         standing.calls += 1
         standing.last = failure
+        standing.waits_since_s = None
         consequence = CONSEQUENCES[failure.outcome]
         standing.transient += consequence.transient
         after = consequence.next
@@ -131,7 +139,7 @@ class Chain:
             self._end = End(ErrorCode.INTERRUPTED, f"the answer broke off: {failure.message}")
         elif standing.calls >= standing.terms.max_attempts:
             standing.state = _State.SPENT
-        elif committed and len(self._standings) == 1:
+        elif committed and not self._others_are_left(standing):
             standing.after_s = self._backoff_s(standing)
         elif committed or after in (Next.NEXT_CANDIDATE, Next.LARGER_WINDOW):
             standing.state = _State.SPENT
@@ -153,36 +161,46 @@ class Chain:
                 Outcome.REJECTED_CREDENTIAL, f"every credential of {candidate.provider} is locked out"
             )
             return
-        wait_s = denied.retry_ms / 1000 if denied.retry_ms is not None else self.jitter(FULL_RETRY_S)
+        wait_s = self._wait_s(denied)
         if wait_s < left_s and wait_s <= self._patience_s(standing, denied, now_s):
             standing.after_s = wait_s
             return
         standing.state = _State.AWAY
-        standing.back_s = wait_s
+        standing.back_left_s = left_s - wait_s
+
+    def _wait_s(self, denied: Denied) -> float:
+        """A cooldown's end is known; a slot may come free at any moment before that."""
+        returns_s = None if denied.retry_ms is None else denied.retry_ms / 1000
+        if denied.why is Why.COOLING and returns_s is not None:
+            return returns_s
+        soon_s = self.jitter(FULL_RETRY_S)
+        return soon_s if returns_s is None else min(soon_s, returns_s)
 
     def _patience_s(self, standing: _Standing, denied: Denied, now_s: float) -> float:
-        """How long a wait is worth it before the next candidate is asked."""
-        if denied.why is Why.COOLING:
-            rate_limited = standing.last is not None and standing.last.outcome is Outcome.RATE_LIMITED
-            return standing.terms.retry_after_wait_s if rate_limited else standing.terms.capacity_wait_s
-        if standing.full_since_s is None:
-            standing.full_since_s = now_s
-        return standing.terms.capacity_wait_s - (now_s - standing.full_since_s)
+        """How long a wait is worth it before the next candidate is asked: of what was not waited already."""
+        if standing.waits_since_s is None:
+            standing.waits_since_s = now_s
+        rate_limited = standing.last is not None and standing.last.outcome is Outcome.RATE_LIMITED
+        patience_s = standing.terms.capacity_wait_s
+        if denied.why is Why.COOLING and rate_limited:
+            patience_s = standing.terms.retry_after_wait_s + EARLY_S
+        return patience_s - (now_s - standing.waits_since_s)
 
     def _when_nothing_is_open(self, left_s: float) -> Step:
         away = [standing for standing in self._standings if standing.state is _State.AWAY]
-        soonest = min(away, key=lambda standing: standing.back_s, default=None)
-        if soonest is None:
+        if not away:
             return self._failed()
-        if soonest.back_s >= left_s:
+        back_left_s = max(standing.back_left_s for standing in away)
+        wait_s = max(0.0, left_s - back_left_s)
+        if back_left_s <= 0:
             called = any(standing.state is _State.SPENT for standing in self._standings)
-            return self._failed() if called else self._no_capacity(soonest.back_s)
-        if soonest.back_s > WAIT_IN_PLACE_S:
-            return Park(soonest.back_s)
+            return self._failed() if called else self._no_capacity(wait_s)
+        if wait_s > WAIT_IN_PLACE_S:
+            return Park(wait_s)
         for standing in away:  # after the wait, the better candidate is asked first again
             standing.state = _State.OPEN
-        first = away[0]
-        return Try(first.candidate, soonest.back_s)
+        first = next(standing for standing in self._in_order() if standing.state is _State.OPEN)
+        return Try(first.candidate, wait_s)
 
     def _failed(self) -> End:
         """Every candidate was called in vain, or could not be called at all."""
@@ -210,8 +228,11 @@ class Chain:
 
     def _larger_than(self, standing: _Standing) -> _Standing | None:
         window = standing.terms.context_window or 0
-        declared = [other for other in self._standings if other.state is _State.OPEN]
-        return next((other for other in declared if (other.terms.context_window or 0) > window), None)
+        left = [other for other in self._standings if other.state in _LEFT]
+        return next((other for other in left if (other.terms.context_window or 0) > window), None)
+
+    def _others_are_left(self, standing: _Standing) -> bool:
+        return any(other.state in _LEFT for other in self._standings if other is not standing)
 
     def _in_order(self) -> Iterable[_Standing]:
         if self._preferred is not None:

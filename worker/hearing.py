@@ -43,6 +43,8 @@ class Hearing:
 
     def hear(self, chunk: Chunk) -> JsonObject | None:
         """The delta to pass on, if this chunk gives one. The first one given out is the commit."""
+        if self.failure is not None or self.done:
+            return None
         if chunk.failure is not None:
             self._fail(chunk.failure)
             return None
@@ -62,11 +64,6 @@ class Hearing:
             self.committed = True
         self._keep(delta)
         return delta
-
-    @property
-    def ends(self) -> bool:
-        """The answer is whole, or never will be."""
-        return self.over or self.finish_reason is not None
 
     @property
     def over(self) -> bool:
@@ -91,7 +88,7 @@ class Hearing:
     def _fail(self, failure: Failure) -> None:
         if failure.outcome is Outcome.MALFORMED:  # one spoilt chunk spoils no stream
             self.malformed += 1
-        else:
+        elif self.finish_reason is None:  # what has its finish reason is whole
             self.failure = failure
 
     def _keep(self, delta: JsonObject) -> None:

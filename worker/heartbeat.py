@@ -19,7 +19,8 @@ from redis.exceptions import RedisError
 from producer.journal.journal import SERVER_CLOCK, job_keys
 from producer.keys import Keys
 from worker.journal.journal import HEARTBEAT, Told
-from worker.leases.leases import Grant, renew
+from worker.leases.leases import renew
+from worker.leases.values import Grant
 from worker.pipeline import run_all
 from worker.run import Run, Stop
 

@@ -26,7 +26,7 @@ from worker.groups import UnknownModel
 from worker.hearing import Answer
 from worker.journal.journal import Journal, Told
 from worker.journal.values import Claimed, Finish, Refused
-from worker.leases.leases import Denied, Why
+from worker.leases.values import Denied, Why
 from worker.outcomes import Failure
 from worker.publisher import Publication, Publisher
 from worker.rows import encoded

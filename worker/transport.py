@@ -121,7 +121,7 @@ class Transport:
     """Opens calls to providers. Made anywhere; bound to the loop of its first `open`.
 
     >>> transport = Transport()
-    >>> async with transport.open(base_url, rendered, dialect.auth(secret), connect_timeout_s=5) as response:
+    >>> async with transport.open(base_url, rendered, row.headers(secret), connect_timeout_s=5) as response:
     ...     if response.status == 200:
     ...         async for data in response.chunks(): ...
     """

@@ -124,8 +124,7 @@ def test_any_header_is_a_wait_or_none(value: str) -> None:
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.text(),
     lambda inner: (
-        st.lists(inner)
-        | st.dictionaries(st.sampled_from(["error", "details", "retryDelay", "retry_after"]), inner)
+        st.lists(inner) | st.dictionaries(st.sampled_from(["error", "details", "retryDelay", "retry_after"]), inner)
     ),
 )
 

@@ -23,14 +23,14 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     # Authorization: Bearer ..., or the scheme alone
     (re.compile(r"\b(Bearer|Basic)[\s:]+[^\s\"',;]{4,}", re.I), rf"\1 {REDACTED}"),
     # key=..., api_key=..., access_token=...
-    (re.compile(rf"([\w-]*(?:key|token|secret|password|signature)[\"']?=){_VALUE}", re.I), rf"\1{REDACTED}"),
+    (re.compile(rf"((?:key|token|secret|password|signature)[\"']?=){_VALUE}", re.I), rf"\1{REDACTED}"),
     # "x-api-key": "...", API key provided: ...
     (re.compile(rf"((?:{_NAME})(?: \w+)?[\"']?\s*:\s*){_VALUE}", re.I), rf"\1{REDACTED}"),
     # by their issuers' prefixes, whole or abridged
     (re.compile(r"\b(?:sk|pk|rk|gsk|xai|hf|nvapi|pplx|csk|fw|ghp|gho|key)[-_][\w*.…-]{3,}", re.I), REDACTED),
     (re.compile(r"\b(?:AIza|AKIA|ASIA|eyJ|r8_)[\w.-]{8,}"), REDACTED),
     # masked: abcd****wxyz
-    (re.compile(r"[\w.-]*\*{3,}[\w.*-]*"), REDACTED),
+    (re.compile(r"[\w.-]{0,40}\*{3,}[\w.*-]*"), REDACTED),
 )
 
 _LONG_RUN = re.compile(r"[A-Za-z0-9+/_=-]{20,}")
@@ -55,8 +55,8 @@ def _beginning(text: str) -> str:
     """Cut between words, so that no half of a key is left which nothing would recognise."""
     if len(text) <= _MAX_READ_CHARS:
         return text
-    whole_words = text[:_MAX_READ_CHARS].rpartition(" ")[0]
-    return whole_words or "…"
+    words = text[:_MAX_READ_CHARS].rsplit(maxsplit=1)
+    return words[0] if len(words) == 2 else "…"
 
 
 def _one_line(text: str) -> str:

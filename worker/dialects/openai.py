@@ -33,15 +33,12 @@ class OpenAi:
     def __init__(self) -> None:
         self._tool_calls = _ToolCalls()
 
-    def render(self, body: Mapping[str, object], model: str, stream: bool) -> Rendered:
+    def render(self, body: Mapping[str, object], model: str, *, stream: bool, ask_usage: bool = True) -> Rendered:
         whole: JsonObject = {**body, "model": model, "stream": stream}
         options = _object(whole.pop("stream_options", None)) or {}  # refused where nothing is streamed
-        if stream:
+        if stream and ask_usage:
             whole["stream_options"] = {**options, "include_usage": True}
         return Rendered("/chat/completions", {"content-type": "application/json"}, _json(whole))
-
-    def auth(self, secret: str) -> dict[str, str]:
-        return {"authorization": f"Bearer {secret}"} if secret else {}
 
     def parse_event(self, data: bytes) -> Chunk:
         """One event's data. Never raises: what cannot be read is a chunk with a failure."""

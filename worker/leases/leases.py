@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Literal, NamedTuple
 
 from redis import Redis
@@ -17,38 +16,12 @@ from producer.keys import Keys
 from producer.script import Call, Script
 from worker.candidate import Candidate
 from worker.leases.limits import ProviderLimits, escaped, serving, unescaped, version_of
+from worker.leases.values import Denied, Grant, Why
 from worker.outcomes import Mark
 
 TTL_MS = 12_000
 OPEN_MODELS = 200  # a provider's indexes that are kept: callers choose the models
 _OPENINGS = 5  # each is lost only to a configuration that changed meanwhile
-
-
-class Why(StrEnum):
-    """Why no credential could be had."""
-
-    UNOPENED = "unopened"  # the configuration kept changing meanwhile
-    NO_CREDENTIALS = "no_credentials"  # none may serve the model
-    FULL = "full"  # one is merely busy
-    COOLING = "cooling"
-    LOCKED_OUT = "locked_out"  # every one, or passed over
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """A lease."""
-
-    id: str
-    provider: str
-    model: str
-    credential: str
-    fence: int  # rises with every lease of the provider
-
-
-@dataclass(frozen=True, slots=True)
-class Denied:
-    why: Why
-    retry_ms: int | None  # to the end of a cooldown, where one is known
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,9 +77,9 @@ def test_what_json_can_carry_is_carried(odd: object) -> None:
     assert json.loads(OpenAi().render({"odd": odd}, "m", stream=False).content)["odd"] == odd
 
 
-def test_the_key_is_a_bearer() -> None:
-    assert OpenAi().auth("sk-1") == {"authorization": "Bearer sk-1"}
-    assert OpenAi().auth("") == {}
+def test_a_host_that_refuses_to_be_asked_for_usage_is_not_asked() -> None:
+    rendered = OpenAi().render({"stream_options": {"x": 1}}, "m", stream=True, ask_usage=False)
+    assert "stream_options" not in json.loads(rendered.content)
 
 
 # parse_event
@@ -200,9 +200,7 @@ def test_s23_a_new_id_in_every_fragment_is_one_call() -> None:
 
 
 def test_s23_whole_calls_in_one_message() -> None:
-    parsed = whole(
-        answer({"content": None, "tool_calls": [call("a", {"x": 1}, id="1"), call("b", "", id="2")]})
-    )
+    parsed = whole(answer({"content": None, "tool_calls": [call("a", {"x": 1}, id="1"), call("b", "", id="2")]}))
     assert isinstance(parsed, Whole)
     assert message_of([parsed.delta])["tool_calls"] == [
         {"id": "1", "function": {"name": "a", "arguments": '{"x":1}'}},
@@ -236,9 +234,7 @@ def test_s17_an_answer_that_says_nothing_is_empty(content: bytes) -> None:
     assert outcome(content) is Outcome.EMPTY
 
 
-@pytest.mark.parametrize(
-    "said", [{"reasoning_content": "hm"}, {"refusal": "no"}, {"tool_calls": [call("a", "")]}]
-)
+@pytest.mark.parametrize("said", [{"reasoning_content": "hm"}, {"refusal": "no"}, {"tool_calls": [call("a", "")]}])
 def test_reasoning_a_refusal_or_a_call_is_an_answer(said: dict[str, Any]) -> None:
     assert isinstance(whole(answer({"role": "assistant", "content": None, **said})), Whole)
 
@@ -247,9 +243,7 @@ def test_an_answer_that_the_filter_withheld() -> None:
     assert outcome(answer({"content": ""}, "content_filter")) is Outcome.CONTENT_FILTER
 
 
-@pytest.mark.parametrize(
-    "content", [b"<!doctype html><p>503", b'{"choices": [', b"\xff\xfe", b"[1]", b"null"]
-)
+@pytest.mark.parametrize("content", [b"<!doctype html><p>503", b'{"choices": [', b"\xff\xfe", b"[1]", b"null"])
 def test_s19_html_and_broken_json_are_malformed(content: bytes) -> None:
     assert outcome(content) is Outcome.MALFORMED
 
@@ -358,9 +352,7 @@ def test_b2_retry_after_comes_along_where_it_is_of_use() -> None:
 
 def test_b17_no_secret_comes_along() -> None:
     message = "Incorrect API key provided: sk-abcdef*****wxyz."
-    assert classified(401, {"error": {"message": message}}).message == (
-        "Incorrect API key provided: [redacted]"
-    )
+    assert classified(401, {"error": {"message": message}}).message == ("Incorrect API key provided: [redacted]")
 
 
 # anything at all

@@ -1,0 +1,53 @@
+"""`python -m benchmarks`: what understudy costs, as a ratio to a floor that is measured in the same run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import jobs, stream
+from benchmarks.parts import FORMATS, Row
+
+CASES = {"stream": stream, "jobs": jobs}
+
+
+@click.command()
+@click.argument("cases", nargs=-1, type=click.Choice(list(CASES)))
+@click.option("--runs", default=3, show_default=True, help="Pairs of floor and understudy; medians are shown.")
+@click.option(
+    "--profile",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="A directory for the worker's profiles, taken by py-spy, which slows it down.",
+)
+@click.option("--profile-format", default="svg", show_default=True, type=click.Choice([s[1:] for s in FORMATS]))
+def main(cases: Sequence[str], runs: int, profile: Path | None, profile_format: str) -> None:
+    """Run the CASES, all by default."""
+    console = Console()
+    console.print(f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f} before the start, medians of {runs}")
+    for name in cases or CASES:
+        file = None
+        if profile is not None:
+            profile.mkdir(parents=True, exist_ok=True)
+            file = profile / f"{name}.{profile_format}"
+        console.print(_table(name, CASES[name].run(runs, file)))
+
+
+def _table(name: str, rows: Sequence[Row]) -> Table:
+    table = Table("metric", title=name, title_justify="left")
+    for column in ("floor", "understudy", "ratio"):
+        table.add_column(column, justify="right")
+    table.add_column("aim")
+    for row in rows:
+        ratio = f"{row.ours / row.floor:.2f}" if row.floor else ""
+        verdict = "met" if row.met else "[bold]missed[/]"
+        table.add_row(row.name, f"{row.floor:.1f}", f"{row.ours:.1f}", ratio, row.aim and f"{row.aim}, {verdict}")
+    return table
+
+
+if __name__ == "__main__":
+    main()
