@@ -36,7 +36,9 @@ def main() -> None:
 
 @main.command()
 @click.argument("prompt")
-@click.option("-m", "--model", "models", multiple=True, required=True, help="Group or provider/model; several: in turn.")
+@click.option(
+    "-m", "--model", "models", multiple=True, required=True, help="Group, or provider/model; repeat it for a chain."
+)
 @click.option("--stream", is_flag=True, help="Print the text as it comes.")
 @click.option("--priority", type=click.Choice(get_args(Priority)), help="Default: interactive.")
 @click.option("--deadline", "deadline_s", type=float, metavar="S", help="Seconds the job may take, its wait included.")
@@ -114,7 +116,7 @@ def _follow(handle: CompletionHandle, after: str | None, as_json: bool) -> None:
 
 def _stdin() -> str:
     try:
-        return click.get_binary_stream("stdin").read().decode()
+        return sys.stdin.buffer.read().decode()
     except UnicodeDecodeError as error:
         raise click.BadParameter(f"stdin: expected UTF-8: {error}", param_hint="PROMPT") from error
 

@@ -24,6 +24,7 @@ from producer.result import Attempt, CompletionResult, Outcome
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but newline and tab, and the eight-bit ones
 _DELETE = 0x7F
 _PICTURES = 0x2400  # the picture of the control character 0; that of DEL is its last
+_PIPE_WIDTH = 200
 
 _COLOURS = {Outcome.ANSWERED: "green", Outcome.SKIPPED: "dim", Outcome.LOST: "dim"}
 
@@ -71,7 +72,7 @@ class TextPrinter:
             case Failed(error=error):
                 self.end_line()
                 click.secho(f"failed: {error.code}: {harmless(error.message)}", fg="red", err=True)
-                print_attempts(error.attempts, Console(stderr=True))
+                print_attempts(error.attempts, open_console(stderr=True))
 
     def end_line(self) -> None:
         if self._said and not self._said.endswith("\n"):
@@ -86,11 +87,17 @@ class TextPrinter:
             click.secho(told, fg="yellow")
 
 
+def open_console(*, stderr: bool = False) -> Console:
+    """Where tables go; off a terminal no row is folded to fit one."""
+    console = Console(stderr=stderr, highlight=False)
+    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=_PIPE_WIDTH)
+
+
 def print_attempts(attempts: Iterable[Attempt], console: Console, indent: int = 0) -> None:
-    """Every upstream call, one a row; as wide as it is where no terminal says how wide it may be."""
+    """Every upstream call, one a row."""
     table = attempts_table(attempts)
     if table.row_count:
-        console.print(Padding(table, (0, 0, 0, indent)), soft_wrap=not console.is_terminal)
+        console.print(Padding(table, (0, 0, 0, indent), expand=False))
 
 
 def attempts_table(attempts: Iterable[Attempt]) -> Table:

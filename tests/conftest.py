@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from producer.app import app, celery_settings
 from producer.client import Client, default_client
 from producer.keys import Keys
 from tests.support.servers import RedisServer, Sandbox, Worker, server_binaries
@@ -48,6 +49,8 @@ def client(redis: Redis, redis_server: RedisServer, monkeypatch: pytest.MonkeyPa
     """This process as a producer at the session's server."""
     monkeypatch.setenv("REDIS_URL", redis_server.url)
     default_client.cache_clear()
+    # looking for tests, pytest touches every task that a module imports, and so has the app configured too early
+    app.conf.update(celery_settings(default_client().settings))
     yield default_client()
     default_client().redis.close()
     default_client.cache_clear()

@@ -50,7 +50,7 @@ class Hearing:
             return None
         if chunk.usage is not None:
             self.usage = chunk.usage
-        if chunk.finish_reason is not None:
+        if chunk.finish_reason:  # some servers send "" with every chunk but the last
             self.finish_reason = chunk.finish_reason
         if chunk.done:
             self.done = True

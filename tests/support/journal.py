@@ -45,10 +45,10 @@ def delta(text: str) -> str:
 class Desk:
     """`now_ms` is the time inside Redis."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, max_deaths: int = MAX_DEATHS) -> None:
         self.redis = redis
         self.now_ms = START_MS
-        self.journal = Journal(self.call, KEYS, LEASE_MS, MAX_DEATHS)
+        self.journal = Journal(self.call, KEYS, LEASE_MS, max_deaths)
 
     async def call(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
         assert args[0] == SERVER_CLOCK, "production leaves the time to the server"

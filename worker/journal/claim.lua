@@ -10,17 +10,20 @@ local rung = held[11]
 if FINAL[state] then return { 'ended', state, rung } end
 
 local function claimed()
+  local ends = now + tonumber(ARGV[4])
+  redis.call('HSET', RECORD, 'lease', whole(ends))
+  look_at_owned(ends)
   local request = redis.call('HMGET', RECORD, 'request', 'canvas', 'priority')
   return { 'claimed', epoch, tonumber(held[5]) - now, now - tonumber(held[6]), tonumber(held[7]),
     request[1], request[2], request[3], rung, redis.call('HGETALL', ATTEMPTS) }
 end
 
-local taken_over = (state == 'running' or state == 'streaming') and lease <= now
-if lease > now then
-  if owner == ARGV[3] then return claimed() end
-  return { 'owned', lease - now, rung }
+if owner == ARGV[3] then return claimed() end -- the reply of the first call was lost
+if lease > now then return { 'owned', lease - now, rung } end
+if state == 'parked' and tonumber(held[8]) > now and held[9] ~= '1' then
+  return { 'early', tonumber(held[8]) - now, rung }
 end
-if tonumber(held[8]) > now and held[9] ~= '1' then return { 'early', tonumber(held[8]) - now, rung } end
+local taken_over = state == 'running' or state == 'streaming'
 if taken_over then held[7] = redis.call('HINCRBY', RECORD, 'deaths', 1) end
 
 if held[9] == '1' then
@@ -48,7 +51,5 @@ else
   redis.call('XADD', STREAM, epoch .. '-0', 't', 'opened')
 end
 keep(STREAM)
-redis.call('HSET', RECORD, 'state', 'running', 'epoch', epoch, 'before', before, 'seq', 0, 'owner', ARGV[3],
-  'lease', whole(now + tonumber(ARGV[4])))
-look_at_owned(now + tonumber(ARGV[4]))
+redis.call('HSET', RECORD, 'state', 'running', 'epoch', epoch, 'before', before, 'seq', 0, 'owner', ARGV[3])
 return claimed()

@@ -3,7 +3,7 @@
 -- Appends ARGV[from..] as the entries of this epoch from seq `first` on; the entry with seq 1 is the commit.
 -- What is in the stream already is skipped. -> nil, or the seq from which entries are missing
 local function append(epoch, first, from)
-  local stored = tonumber(field('seq'))
+  local stored = redis.call('EXISTS', STREAM) == 1 and tonumber(field('seq')) or 0
   if first > stored + 1 then return stored + 1 end
   local last = first + #ARGV - from
   for seq = stored + 1, last do
@@ -14,5 +14,6 @@ local function append(epoch, first, from)
       redis.call('XADD', STREAM, epoch .. '-' .. seq, 'd', value)
     end
   end
+  if stored == 0 then keep(STREAM) end
   if last > stored then redis.call('HSET', RECORD, 'seq', last, 'state', 'streaming') end
 end

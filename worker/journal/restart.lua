@@ -3,7 +3,7 @@
 -- -> {'restarted', epoch, cancel 0|1} | {'lost'}
 if not owns(ARGV[3], ARGV[4]) then
   -- the reply of the first call was lost: the epoch it opened is still this owner's
-  local held = redis.call('HMGET', RECORD, 'before', 'owner', 'epoch', 'cancel', 'state', 'seq')
+  local held = redis.call('HMGET', RECORD, 'before', 'owner', 'epoch', 'cancel', 'state')
   if held[1] == ARGV[3] and held[2] == ARGV[4] and held[5] == 'running' then
     return { 'restarted', held[3], tonumber(held[4]) }
   end
@@ -11,5 +11,6 @@ if not owns(ARGV[3], ARGV[4]) then
 end
 local epoch = next_epoch()
 redis.call('XADD', STREAM, epoch .. '-0', 't', 'reset', 'r', ARGV[5])
+keep(STREAM)
 redis.call('HSET', RECORD, 'state', 'running', 'epoch', epoch, 'before', ARGV[3], 'seq', 0)
 return { 'restarted', epoch, tonumber(field('cancel')) }

@@ -116,7 +116,6 @@ end
 -- why there is none: looks through the credentials until it meets one that is merely busy
 local function look()
   local names = redis.call('HGET', LIMITS, 'open|' .. MODEL)
-  if names == '' then return denied('no_credentials') end
   local soonest, all_locked, batch = math.huge, true, {}
   for credential in string.gmatch(names .. '||', '([^|]*)|') do
     if credential ~= '' and not excluded[credential] then batch[#batch + 1] = credential end
@@ -150,5 +149,6 @@ for _ = 1, ROUNDS do
   if credential then return grant(credential) end
   if swept == 0 then break end
 end
+if redis.call('HSTRLEN', LIMITS, 'open|' .. MODEL) == 0 then return denied('no_credentials') end
 if provider_is_full() then return denied('full') end
 return remembered() or look()

@@ -62,18 +62,22 @@ async def start(host: str = "127.0.0.1", port: int = 0) -> Server:
     return Server(f"http://{f'[{host}]' if ':' in host else host}:{taken}/v1", runner)
 
 
-def serve(host: str = "127.0.0.1", port: int = 9100) -> None:
-    """Run a sandbox until SIGINT or SIGTERM; prints its base URL when it listens."""
+def print_url(url: str) -> None:
+    print(f"sandbox: {url}", flush=True)
+
+
+def serve(host: str = "127.0.0.1", port: int = 9100, announce: Callable[[str], None] = print_url) -> None:
+    """Run a sandbox until SIGINT or SIGTERM; announces its base URL when it listens."""
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(_serve(host, port))
+        runner.run(_serve(host, port, announce))
 
 
-async def _serve(host: str, port: int) -> None:
+async def _serve(host: str, port: int, announce: Callable[[str], None]) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     server = await start(host, port)
-    print(f"sandbox: {server.url}", flush=True)
+    announce(server.url)
     await stop.wait()
     await server.close()
 

@@ -464,7 +464,7 @@ def test_every_end_seals_the_stream_drops_the_request_and_lets_the_keys_go(
     assert "request" not in desk.record()
     assert desk.due_ms() is None
     assert desk.take_due() == []
-    for key in redis.keys():
+    for key in redis.scan_iter():
         assert 50_000 < redis.pttl(key) <= 60_000, key
 
 
@@ -475,10 +475,15 @@ def test_until_its_end_a_job_and_all_its_keys_outlive_the_deadline(desk: Desk, s
         assert longest_ms - 10_000 < desk.redis.pttl(key) <= longest_ms, key
 
 
-def test_a_stream_that_went_missing_comes_back_with_a_time_to_live(desk: Desk, speaking: Run) -> None:
+def test_a_stream_that_went_missing_is_asked_for_again_as_a_whole(desk: Desk, speaking: Run) -> None:
     desk.redis.delete(KEYS.stream(JOB))
-    desk.publish(speaking, 4, delta("three"))
+    assert desk.publish(speaking, 4, delta("three")) == ["gap", 1]
+    desk.publish(speaking, 1, COMMIT, delta("one "), delta("two "), delta("three"))
+    assert desk.said() == "one two three"
     assert desk.redis.pttl(KEYS.stream(JOB)) > 0
+
+
+def test_a_stream_that_went_missing_before_a_restart_has_a_time_to_live_again(desk: Desk, speaking: Run) -> None:
     desk.redis.delete(KEYS.stream(JOB))
     desk.restart(speaking)
     assert desk.redis.pttl(KEYS.stream(JOB)) > 0

@@ -11,8 +11,9 @@ from redis import Redis
 from producer.keys import Keys
 from producer.script import Argument, Script
 from worker.candidate import Candidate
-from worker.leases.leases import Denied, Grant, Leases
+from worker.leases.leases import Leases
 from worker.leases.limits import CredentialLimits, ProviderLimits
+from worker.leases.values import Denied, Grant
 from worker.outcomes import Mark
 
 KEYS = Keys("test")

@@ -6,8 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from worker.leases.leases import Denied, Grant, Why
 from worker.leases.limits import CredentialLimits, ProviderLimits
+from worker.leases.values import Denied, Grant, Why
 from worker.outcomes import Mark
 
 
@@ -22,9 +22,7 @@ class Oracle:
     fence: int = 0
 
     def n(self, credential: str, model: str | None = None) -> int:
-        return sum(
-            grant.credential == credential and model in (None, grant.model) for grant in self.held.values()
-        )
+        return sum(grant.credential == credential and model in (None, grant.model) for grant in self.held.values())
 
     def may_serve(self, model: str) -> list[CredentialLimits]:
         return [
@@ -61,9 +59,7 @@ class Oracle:
     def usable(self, model: str, exclude: Collection[str]) -> list[CredentialLimits]:
         if not _below(len(self.held), self.limits.max_concurrency):
             return []
-        return [
-            each for each in self.may_serve(model) if each.name not in exclude and self.is_ready(each, model)
-        ]
+        return [each for each in self.may_serve(model) if each.name not in exclude and self.is_ready(each, model)]
 
     def refusal(self, model: str, exclude: Collection[str]) -> Denied:
         names = [each.name for each in self.may_serve(model)]
@@ -80,9 +76,7 @@ class Oracle:
         return Denied(Why.LOCKED_OUT if locked else Why.COOLING, retry_ms)
 
     def cool(self, member: str, mark: Mark, duration_ms: int) -> None:
-        if self.is_known(member.partition("|")[0]) and self.now_ms + duration_ms > self.until_ms.get(
-            member, 0
-        ):
+        if self.is_known(member.partition("|")[0]) and self.now_ms + duration_ms > self.until_ms.get(member, 0):
             self.until_ms[member] = self.now_ms + duration_ms
             self.reason[member] = mark
 

@@ -10,8 +10,9 @@ import sys
 from redis import Redis
 
 from tests.worker.leases.desk import KEYS, PROVIDER, Desk, credential, poll, provider
-from worker.leases.leases import Grant, renew
+from worker.leases.leases import renew
 from worker.leases.limits import ProviderLimits
+from worker.leases.values import Grant
 
 PROCESSES = 3
 TTL_MS = 600

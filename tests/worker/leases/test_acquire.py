@@ -9,20 +9,16 @@ from redis import Redis
 
 from tests.worker.leases.desk import KEYS, PROVIDER, TTL_MS, Desk, credential, provider
 from worker.candidate import Candidate
-from worker.leases.leases import Denied, Grant, Why
 from worker.leases.limits import ModelLimits
+from worker.leases.values import Denied, Grant, Why
 from worker.outcomes import Mark
 
 
 @pytest.mark.parametrize(("order", "first", "second"), [("ascending", "1", "2"), ("descending", "2", "1")])
-def test_a8_both_tiers_are_spent_in_the_configured_order(
-    desk: Desk, order: str, first: str, second: str
-) -> None:
+def test_a8_both_tiers_are_spent_in_the_configured_order(desk: Desk, order: str, first: str, second: str) -> None:
     names = [f"{side}{tier}" for tier in (1, 2) for side in "ab"]
     desk.configure(
-        provider(
-            *(credential(name, tier=int(name[1]), max_concurrency=2) for name in names), tier_order=order
-        )
+        provider(*(credential(name, tier=int(name[1]), max_concurrency=2) for name in names), tier_order=order)
     )
     served = [desk.take().credential[1] for _ in range(8)]
     assert served == [first] * 4 + [second] * 4
@@ -30,9 +26,7 @@ def test_a8_both_tiers_are_spent_in_the_configured_order(
 
 
 def test_a8_a_tier_whose_turn_has_passed_is_used_again_once_it_is_free(desk: Desk) -> None:
-    desk.configure(
-        provider(credential("a", tier=-5, max_concurrency=1), credential("b", tier=7, max_concurrency=1))
-    )
+    desk.configure(provider(credential("a", tier=-5, max_concurrency=1), credential("b", tier=7, max_concurrency=1)))
     held = desk.take()
     assert desk.take().credential == "b"
     desk.give(held)
@@ -56,9 +50,7 @@ def test_the_least_recently_used_of_equals_comes_first(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("max_concurrency", [None, 100])
-def test_a_weight_of_two_takes_twice_the_share_of_what_is_held(
-    desk: Desk, max_concurrency: int | None
-) -> None:
+def test_a_weight_of_two_takes_twice_the_share_of_what_is_held(desk: Desk, max_concurrency: int | None) -> None:
     desk.configure(
         provider(
             credential("a", weight=1, max_concurrency=max_concurrency),
@@ -119,9 +111,7 @@ def test_a_provider_limit_holds_over_its_credentials(desk: Desk) -> None:
 
 def test_a_model_limit_holds_for_each_credential_and_leaves_other_models_alone(desk: Desk) -> None:
     desk.configure(
-        provider(
-            credential("a"), credential("b", max_concurrency=2), models=(ModelLimits("m", max_concurrency=1),)
-        )
+        provider(credential("a"), credential("b", max_concurrency=2), models=(ModelLimits("m", max_concurrency=1),))
     )
     assert {desk.take().credential for _ in range(2)} == {"a", "b"}
     assert desk.refused().why is Why.FULL
@@ -152,9 +142,7 @@ def test_a_crowd_of_expired_leases_and_ended_cooldowns_keeps_nobody_out(desk: De
 
 
 def test_a_denial_says_why_and_when_the_first_comes_back(desk: Desk) -> None:
-    desk.configure(
-        provider(*(credential(name, max_concurrency=1) for name in "abc"), credential("z", models=("x",)))
-    )
+    desk.configure(provider(*(credential(name, max_concurrency=1) for name in "abc"), credential("z", models=("x",))))
     a, b, c = (desk.take() for _ in range(3))
     desk.give(a, Mark.COOL, cooldown_ms=9_000)
     assert desk.refused() == Denied(Why.FULL, 9_000)

@@ -10,8 +10,9 @@ from redis import Redis
 
 from producer.script import Argument, Script
 from tests.worker.leases.desk import KEYS, PROVIDER, Desk, credential, finish, provider
-from worker.leases.leases import Denied, Leases, Why
+from worker.leases.leases import Leases
 from worker.leases.limits import ModelLimits
+from worker.leases.values import Denied, Why
 from worker.outcomes import Mark
 
 

@@ -11,8 +11,9 @@ from redis import Redis
 from tests.worker.leases.desk import KEYS, PROVIDER, START_MS, TTL_MS, Desk, provider
 from tests.worker.leases.oracle import Oracle
 from worker.leases import leases
-from worker.leases.leases import _COOLDOWNS, _RENEW, Grant, lease_keys
+from worker.leases.leases import _COOLDOWNS, _RENEW, lease_keys
 from worker.leases.limits import CredentialLimits, ModelLimits, ProviderLimits
+from worker.leases.values import Grant
 from worker.outcomes import Mark
 
 NAMES = "abcd"
@@ -75,9 +76,7 @@ class LeaseMachine(RuleBasedStateMachine):
         scope=st.sampled_from(["model", "credential"]),
         success=st.booleans(),
     )
-    def release(
-        self, data: st.DataObject, mark: Mark, cooldown_ms: int | None, scope: str, success: bool
-    ) -> None:
+    def release(self, data: st.DataObject, mark: Mark, cooldown_ms: int | None, scope: str, success: bool) -> None:
         if not self.grants:
             return
         grant = data.draw(st.sampled_from(self.grants))
@@ -165,9 +164,7 @@ class LeaseMachine(RuleBasedStateMachine):
     def _default_ms(self, member: str, grant: Grant, mark: Mark) -> int:
         """What a mark costs by itself, from the one there is."""
         default = _COOLDOWNS[mark]
-        reason, _, repetitions, fence = (self.client.hget(KEYS.marks(PROVIDER), member) or b"|0|0|0").split(
-            b"|"
-        )
+        reason, _, repetitions, fence = (self.client.hget(KEYS.marks(PROVIDER), member) or b"|0|0|0").split(b"|")
         count = int(repetitions) if reason.decode() == mark else 0
         if reason.decode() != mark or grant.fence > int(fence):
             count += 1

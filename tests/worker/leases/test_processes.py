@@ -14,7 +14,7 @@ from redis import Redis
 
 from tests.worker.leases.desk import KEYS, PROVIDER, Desk, poll
 from tests.worker.leases.process import PROCESSES, TTL_MS, limits
-from worker.leases.leases import Grant, Why
+from worker.leases.values import Grant, Why
 
 ROOT = Path(__file__).parents[3]
 Process = subprocess.Popen[bytes]
@@ -33,9 +33,7 @@ def start(lease_socket: str) -> Iterator[Callable[[str], Process]]:
         yield started
 
 
-def test_l1_three_processes_never_have_a_third_call_in_flight(
-    client: Redis, start: Callable[[str], Process]
-) -> None:
+def test_l1_three_processes_never_have_a_third_call_in_flight(client: Redis, start: Callable[[str], Process]) -> None:
     client.rpush("jobs", *(f"job-{number}" for number in range(10)))
     processes = [start("work") for _ in range(PROCESSES)]
     assert [process.wait(30) for process in processes] == [0] * PROCESSES

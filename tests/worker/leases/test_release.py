@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.worker.leases.desk import TTL_MS, Desk, credential, provider
-from worker.leases.leases import Denied, Why
+from worker.leases.values import Denied, Why
 from worker.outcomes import Mark
 
 MINUTE_MS = 60_000

@@ -6,7 +6,8 @@ import pytest
 from redis import Redis
 
 from tests.worker.leases.desk import KEYS, PROVIDER, TTL_MS, Desk, credential, provider
-from worker.leases.leases import _RENEW, Why, lease_keys, renew
+from worker.leases.leases import _RENEW, lease_keys, renew
+from worker.leases.values import Why
 
 
 @pytest.fixture
@@ -16,9 +17,7 @@ def desk(desk: Desk) -> Desk:
 
 
 def renew_at(desk: Desk, *lease_ids: str) -> list[bytes]:
-    lost: list[bytes] = _RENEW.run(
-        desk.client, lease_keys(KEYS, PROVIDER), [desk.now_ms or 0, TTL_MS, *lease_ids]
-    )
+    lost: list[bytes] = _RENEW.run(desk.client, lease_keys(KEYS, PROVIDER), [desk.now_ms or 0, TTL_MS, *lease_ids])
     return lost
 
 

@@ -1,0 +1,123 @@
+"""The attempts of a job: journaled before their calls, counted over all runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from producer.result import Attempt, Outcome
+from worker.candidate import Candidate
+from worker.outcomes import Failure
+from worker.rows import Opened, Rows, encoded
+
+A, B = Candidate("a", "m"), Candidate("b", "m")
+
+
+def opened(rows: Rows, candidate: Candidate = A, credential: str | None = "team") -> Opened:
+    return rows.open(candidate, credential, 10.0)
+
+
+def journaled(rows: Rows) -> dict[str, str]:
+    return {str(number): encoded(row) for number, row in enumerate(rows.as_json(), start=1)}
+
+
+def shown(rows: Rows) -> list[Attempt]:
+    return [Attempt.model_validate_json(row) for row in journaled(rows).values()]
+
+
+def test_J1_an_attempt_is_lost_until_its_end_is_known() -> None:
+    rows = Rows({})
+
+    opened(rows)
+
+    (attempt,) = shown(rows)
+    assert (attempt.model, attempt.credential, attempt.outcome) == ("a/m", "team", "lost")
+
+
+def test_B17_a_failed_attempt_shows_its_outcome_status_wait_and_time() -> None:
+    rows = Rows({})
+
+    rows.failed(opened(rows), Failure(Outcome.RATE_LIMITED, "slow down", 429, 2.5), 10.25)
+
+    (attempt,) = shown(rows)
+    assert (attempt.outcome, attempt.status, attempt.retry_after_s, attempt.duration_ms) == (
+        *("rate_limited", 429),
+        *(2.5, 250),
+    )
+    assert attempt.started_at.tzinfo is not None
+
+
+def test_an_answered_attempt_shows_its_usage() -> None:
+    rows = Rows({})
+
+    rows.answered(opened(rows), {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}, 11.0)
+
+    (attempt,) = shown(rows)
+    assert attempt.outcome == "answered"
+    assert attempt.usage is not None
+    assert attempt.usage.total_tokens == 7
+
+
+def test_numbers_go_on_where_the_earlier_run_stopped_and_are_read_as_numbers() -> None:
+    earlier = Rows({})
+    for _ in range(10):
+        earlier.failed(opened(earlier), Failure(Outcome.SERVER_ERROR, ""), 10.0)
+    last = opened(earlier, B)
+
+    rows = Rows(journaled(earlier))
+
+    assert last.number == 11
+    assert opened(rows).number == 12
+    assert [row["model"] for row in rows.as_json()] == ["a/m"] * 10 + ["b/m", "a/m"]
+
+
+def test_a_new_run_is_told_every_earlier_end() -> None:
+    earlier = Rows({})
+    earlier.failed(opened(earlier), Failure(Outcome.RATE_LIMITED, "slow down", 429, 2.5), 11.0)
+    opened(earlier, B)
+
+    (first, second) = Rows(journaled(earlier)).failures()
+
+    assert (first[0], first[1].outcome, first[1].status, first[1].retry_after_s) == (A, "rate_limited", 429, 2.5)
+    assert (second[0], second[1].outcome) == (B, "lost")
+
+
+@pytest.mark.parametrize("outcome", [Outcome.CANCELLED, Outcome.DEADLINE])
+def test_J12_the_attempt_under_way_ends_with_the_job(outcome: Outcome) -> None:
+    rows = Rows({})
+    rows.failed(opened(rows), Failure(Outcome.SERVER_ERROR, "", 500), 10.0)
+    opened(rows, B)
+
+    rows.broken_off(outcome, 12.0)
+
+    assert [attempt.outcome for attempt in shown(rows)] == ["server_error", outcome]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.CANCELLED, Outcome.DEADLINE])
+def test_an_attempt_that_had_ended_keeps_its_end(outcome: Outcome) -> None:
+    rows = Rows({})
+    rows.failed(opened(rows), Failure(Outcome.SERVER_ERROR, "", 500), 10.0)
+
+    rows.broken_off(outcome, 12.0)
+
+    assert [attempt.outcome for attempt in shown(rows)] == ["server_error"]
+
+
+def test_A7_a_skipped_candidate_is_known_as_skipped_in_the_next_run_too() -> None:
+    rows = Rows({})
+    rows.failed(opened(rows, A, None), Failure(Outcome.SKIPPED, "no credential"), 10.0)
+
+    again = Rows(journaled(rows))
+
+    assert again.skipped(A)
+    assert not again.skipped(B)
+
+
+def test_the_last_row_is_the_newest() -> None:
+    rows = Rows({})
+    assert rows.last is None
+
+    opened(rows)
+    opened(rows, B, "other")
+
+    assert rows.last == (2, rows.as_json()[1])
+    assert rows.last_credential == "other"
