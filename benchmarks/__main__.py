@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import jobs, stream
-from benchmarks.parts import FORMATS, Row
+from benchmarks.parts import Row
 
 CASES = {"stream": stream, "jobs": jobs}
 
@@ -22,10 +22,9 @@ CASES = {"stream": stream, "jobs": jobs}
 @click.option(
     "--profile",
     type=click.Path(path_type=Path, file_okay=False),
-    help="A directory for the worker's profiles, taken by py-spy, which slows it down.",
+    help="A directory for profiles of understudy's worker, as collapsed stacks; sampling slows it down a little.",
 )
-@click.option("--profile-format", default="svg", show_default=True, type=click.Choice([s[1:] for s in FORMATS]))
-def main(cases: Sequence[str], runs: int, profile: Path | None, profile_format: str) -> None:
+def main(cases: Sequence[str], runs: int, profile: Path | None) -> None:
     """Run the CASES, all by default."""
     console = Console()
     console.print(f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f} before the start, medians of {runs}")
@@ -33,7 +32,7 @@ def main(cases: Sequence[str], runs: int, profile: Path | None, profile_format: 
         file = None
         if profile is not None:
             profile.mkdir(parents=True, exist_ok=True)
-            file = profile / f"{name}.{profile_format}"
+            file = profile / f"{name}.txt"
         console.print(_table(name, CASES[name].run(runs, file)))
 
 

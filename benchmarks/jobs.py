@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import uuid
 from pathlib import Path
 
@@ -43,8 +45,8 @@ def run(runs: int, profile: Path | None) -> list[Row]:
         alone = ("--without-gossip", "--without-mingle")
         bare = here.worker("benchmarks.floors.jobs_floor", "-P", "threads", "-c", str(FLOOR_CONCURRENCY), *alone)
         floor = Side(here, bare, floor=True)
-        worker = here.worker("worker")
+        worker = here.worker("worker", profile=profile)
         ours = Side(here, worker, floor=False)
         if profile is not None:
-            here.profile(worker, profile)
+            os.kill(worker, signal.SIGUSR2)
         return compared(METRICS, runs, floor.run, ours.run)

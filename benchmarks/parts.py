@@ -10,7 +10,6 @@ calls of EVALSHA are counted in their place.
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -26,8 +25,6 @@ from redis import Redis
 
 from benchmarks.program import Program
 from tests.support.servers import ROOT, RedisServer, Sandbox, server_binaries, until
-
-FORMATS = {".svg": "flamegraph", ".json": "speedscope", ".txt": "raw"}
 
 S = TypeVar("S")
 
@@ -81,10 +78,11 @@ class Place:
         }
         self.redis = stack.enter_context(Redis.from_url(self._server.url, decode_responses=True))
 
-    def worker(self, app: str, *flags: str) -> int:
+    def worker(self, app: str, *flags: str, profile: Path | None = None) -> int:
         """The process id of `celery -A app worker`, which may not be ready yet; its log level is Celery's own."""
+        sampled = () if profile is None else ("benchmarks.sampler", str(profile.resolve()))
         worker = subprocess.Popen(
-            [sys.executable, "-m", "celery", "-A", app, "worker", "-n", f"{app}@%h", *flags],
+            [sys.executable, "-m", *sampled, "celery", "-A", app, "worker", "-n", f"{app}@%h", *flags],
             cwd=self._directory,
             env={**os.environ, **self.environ, "PYTHONPATH": str(ROOT)},
             stdout=self._log,
@@ -92,11 +90,6 @@ class Place:
         )
         self._stack.callback(_end, worker)
         return worker.pid
-
-    def profile(self, process: int, file: Path) -> None:
-        """Have py-spy watch a process until the end, and write down what it did."""
-        command = ["py-spy", "record", "-p", str(process), "-o", str(file), "-f", FORMATS[file.suffix], "-r", "500"]
-        self._stack.callback(_end, subprocess.Popen([*command, "-d", "3600", "--nonblocking"]), signal.SIGINT)
 
     def program(self, module: str) -> Program:
         return self._stack.enter_context(Program(module, self.environ))
@@ -107,7 +100,9 @@ class Place:
     def await_results(self, ids: Sequence[str]) -> None:
         """Until Celery's result of every task is stored."""
         keys = [f"celery-task-meta-{each}" for each in ids]
-        until(lambda: self.redis.exists(*keys) == len(keys), 120, f"every result is stored\n{self._log_path.read_text()}")
+        until(
+            lambda: self.redis.exists(*keys) == len(keys), 120, f"every result is stored\n{self._log_path.read_text()}"
+        )
         failed = [result for result in self.redis.mget(keys) if '"SUCCESS"' not in result]
         assert not failed, failed[0]
 
@@ -175,8 +170,8 @@ def compared(metrics: Sequence[Metric[S]], runs: int, floor: Callable[[], S], ou
     return [Row.of(metric, [pair[0] for pair in pairs], [pair[1] for pair in pairs]) for metric in metrics]
 
 
-def _end(process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> None:
-    process.send_signal(number)
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
     process.wait(30)
 
 

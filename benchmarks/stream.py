@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,10 +50,10 @@ class Ours:
         self._place = place
         self._reader = reader
         self._submitter = place.program("benchmarks.submitter")
-        self._worker = place.worker("worker")
+        self._worker = place.worker("worker", profile=profile)
         self.run(WARM_UP_STREAMS)
         if profile is not None:
-            place.profile(self._worker, profile)
+            os.kill(self._worker, signal.SIGUSR2)
 
     def run(self, streams: int = STREAMS) -> Sample:
         keys = Keys("understudy")

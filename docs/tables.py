@@ -25,7 +25,7 @@ NEXT = {
     Next.NEXT_CANDIDATE: "the next candidate at once",
     Next.LARGER_WINDOW: "a candidate with a larger declared window, else the next; never this one again",
     Next.FAIL_JOB: "the job fails",
-    Next.FILTERED: "the job fails; with `on_content_filter = \"next\"`, the next candidate",
+    Next.FILTERED: 'the job fails; with `on_content_filter = "next"`, the next candidate',
     Next.STOP: "the job ends",
 }
 
@@ -67,7 +67,11 @@ def rendered(text: str) -> str:
 
 def _key_functions() -> Iterable[str]:
     for name, function in vars(Keys).items():
-        if not name.startswith("_") and name not in ("is_permanent", "due_of_every_tag") and inspect.isfunction(function):
+        if (
+            not name.startswith("_")
+            and name not in ("is_permanent", "due_of_every_tag")
+            and inspect.isfunction(function)
+        ):
             yield name
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import io
 import shlex
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, get_args
 
 import click
@@ -98,8 +102,9 @@ def _follow(handle: CompletionHandle, after: str | None, as_json: bool) -> None:
     newest = after
     try:
         for event in handle.stream(after=after):
-            newest = event.id
-            printer.show(event)
+            with _unbroken():
+                printer.show(event)
+                newest = event.id
             if isinstance(event, Last):
                 sys.exit(DONE if isinstance(event, Completed) else FAILED)
         handle.get(timeout=PROBE_S)  # `after` was the last event, and how the job ended is not known yet
@@ -112,6 +117,25 @@ def _follow(handle: CompletionHandle, after: str | None, as_json: bool) -> None:
         told = f"\nthe job goes on; follow it: understudy tail {shlex.quote(handle.id)}{since}"
         click.echo(told, err=True)
         sys.exit(INTERRUPTED)
+
+
+@contextmanager
+def _unbroken() -> Iterator[None]:
+    """Puts Ctrl-C off until what was printed is remembered; a second one does not wait for a stuck reader."""
+    pressed = threading.Event()
+
+    def press(*_: object) -> None:
+        if pressed.is_set():
+            raise KeyboardInterrupt
+        pressed.set()
+
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed.is_set():
+        raise KeyboardInterrupt
 
 
 def _stdin() -> str:

@@ -69,7 +69,8 @@ def follow(keys: Keys, job_id: str, after: str | None, until_s: float | None) ->
             return False
         opening = yield from _ask(lambda redis: redis.xrange(stream, f"{at.epoch}-0", f"{at.epoch}-1"), until_s)
         transcript.prime(opening, at)
-    block_ms: int | None = None  # the first look does not wait: the job may have ended, or never been
+    live = ended = False
+    block_ms: int | None = None
     while True:
         rows = yield from _ask(_read(stream, cursor, block_ms), until_s)
         for cursor, fields in rows[0][1] if rows else ():
@@ -81,10 +82,12 @@ def follow(keys: Keys, job_id: str, after: str | None, until_s: float | None) ->
                 yield event
         if not rows:
             record = yield from _record(keys, job_id, until_s)
-            if record.state in FINAL and block_ms is not None:  # the stream is gone; what it led to is not
+            if ended:  # the stream is gone; what it led to is not
                 yield from _conclude(keys, job_id, _ending_of(record), until_s)
                 return True
-            block_ms = _left_ms(until_s)
+            ended = record.state in FINAL  # perhaps since the stream was read: it is read once more
+            live = not ended
+        block_ms = _left_ms(until_s) if live else None  # waits only where all was read and more will come
 
 
 def conclude(keys: Keys, job_id: str, until_s: float | None) -> Following[None]:

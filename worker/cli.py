@@ -18,7 +18,7 @@ from producer.printing import json_line, open_console
 from worker import up as household
 from worker.config import Config
 from worker.demo.run import run as run_demo
-from worker.overview import Standing, check_report, check_tables, credentials_table, standings
+from worker.overview import Standing, check_report, check_tables, chosen, credentials_table, standings
 from worker.sandbox.server import print_url, serve
 
 WATCH_S = 1.0
@@ -67,6 +67,8 @@ def check(as_json: bool) -> None:
     for table in check_tables(config):
         if table.row_count:
             console.print(table, "")
+    if not chosen(config):
+        console.print("No provider is set up: set OPENAI_API_KEY, say, or try the sandbox: understudy up")
     console.print("No errors.", style="green")
 
 

@@ -99,7 +99,10 @@ def check_report(config: Config) -> dict[str, Any]:
             }
             for name in chosen(config)
         },
-        "groups": [[str(member) for member in group.members] for group in config.groups.groups],
+        "groups": [
+            {"name": group.name or None, "members": [str(member) for member in group.members]}
+            for group in config.groups.groups
+        ],
     }
 
 

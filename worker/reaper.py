@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Mapping
 
 from redis import Redis
-from redis.exceptions import RedisError
 
 from producer.journal.journal import SERVER_CLOCK, job_keys
 from producer.keys import QUEUES, Keys
@@ -50,7 +49,7 @@ class Reaper(threading.Thread):
         while not self._stopping.wait(random.uniform(0.75, 1.25) * SWEEP_S):  # noqa: S311 - spreads the sweeps
             try:
                 self.sweep()
-            except (RedisError, OSError) as error:
+            except Exception as error:  # the broker's library raises what it likes; the next sweep tries again
                 logger.warning("sweep: %s", error)
 
     def stop(self) -> None:

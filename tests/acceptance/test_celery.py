@@ -36,7 +36,7 @@ print(handle.get(timeout=30).text)
 """
 
 
-def test_c6_a_producer_without_the_workers_dependencies_submits_and_reads(start_worker: Start, client: Client) -> None:
+def test_C6_a_producer_without_the_workers_dependencies_submits_and_reads(start_worker: Start, client: Client) -> None:
     start_worker()
     environ = {**os.environ, "REDIS_URL": client.settings.redis_url, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", WITHOUT_THE_WORKERS_DEPENDENCIES]
@@ -44,7 +44,7 @@ def test_c6_a_producer_without_the_workers_dependencies_submits_and_reads(start_
     assert (ran.returncode, ran.stdout.strip()) == (0, "Hello there"), ran.stderr
 
 
-def test_c9_a_request_sent_by_name_from_another_program_is_a_job(
+def test_C9_a_request_sent_by_name_from_another_program_is_a_job(
     start_worker: Start, sandbox: Sandbox, client: Client
 ) -> None:
     start_worker()

@@ -31,7 +31,7 @@ def submit(model: str) -> CompletionHandle:
     return submit_completion.delay(model=f"sandbox/{model}", messages=HI, stream=True, deadline_s=90)
 
 
-def test_l1_the_cap_holds_over_three_processes(start_worker: Start, sandbox: Sandbox) -> None:
+def test_L1_the_cap_holds_over_three_processes(start_worker: Start, sandbox: Sandbox) -> None:
     for _ in range(3):
         start_worker({"L1_KEY": "l1"}, capped("L1_KEY", 2))
     handles = [submit("answer?chunks=10&every_ms=50") for _ in range(10)]
@@ -43,7 +43,7 @@ def test_l1_the_cap_holds_over_three_processes(start_worker: Start, sandbox: San
     assert len(log["calls"]) == 10
 
 
-def test_l2_a_killed_holders_slot_comes_back_within_its_time(start_worker: Start, sandbox: Sandbox) -> None:
+def test_L2_a_killed_holders_slot_comes_back_within_its_time(start_worker: Start, sandbox: Sandbox) -> None:
     sandbox.behave("l2", "silence")
     workers = [start_worker({"L2_KEY": "l2"}, capped("L2_KEY", 1)) for _ in range(2)]
     held = submit("l2")

@@ -58,7 +58,7 @@ def caller(sandbox: Sandbox, workers: Iterable[Worker]) -> Worker:
     return next(worker for worker in workers if port in {each.local_port for each in connections(worker.pid)})
 
 
-def test_j1_a_worker_killed_before_the_first_delta_is_replaced(start_worker: Start, sandbox: Sandbox) -> None:
+def test_J1_a_worker_killed_before_the_first_delta_is_replaced(start_worker: Start, sandbox: Sandbox) -> None:
     sandbox.behave("j1", "silence")
     workers = start_worker(config=BRISK), start_worker(config=BRISK)
     handle = submit("j1", deadline_s=60)
@@ -73,7 +73,7 @@ def test_j1_a_worker_killed_before_the_first_delta_is_replaced(start_worker: Sta
     assert [attempt.outcome for attempt in events[-1].result.attempts] == ["lost", "answered"]
 
 
-def test_j2_a_worker_killed_after_some_deltas_is_replaced_and_the_answer_starts_anew(
+def test_J2_a_worker_killed_after_some_deltas_is_replaced_and_the_answer_starts_anew(
     start_worker: Start, sandbox: Sandbox
 ) -> None:
     workers = start_worker(), start_worker()
@@ -95,7 +95,7 @@ def test_j2_a_worker_killed_after_some_deltas_is_replaced_and_the_answer_starts_
     assert len(sandbox.calls()) == 2
 
 
-def test_j6_one_message_delivered_twice_at_once_is_one_call_and_one_stream(
+def test_J6_one_message_delivered_twice_at_once_is_one_call_and_one_stream(
     start_worker: Start, sandbox: Sandbox, client: Client
 ) -> None:
     handle = submit("answer?chunks=20&every_ms=20", deadline_s=60)
@@ -124,7 +124,7 @@ submit_completion.apply_async(
 """
 
 
-def test_j10_a_job_whose_producer_died_before_it_rang_is_done(
+def test_J10_a_job_whose_producer_died_before_it_rang_is_done(
     start_worker: Start, sandbox: Sandbox, client: Client
 ) -> None:
     start_worker(config=BRISK)
@@ -136,7 +136,7 @@ def test_j10_a_job_whose_producer_died_before_it_rang_is_done(
     assert len(sandbox.calls()) == 1
 
 
-def test_j11_a_silent_provider_does_not_outlast_the_deadline(start_worker: Start, sandbox: Sandbox) -> None:
+def test_J11_a_silent_provider_does_not_outlast_the_deadline(start_worker: Start, sandbox: Sandbox) -> None:
     start_worker(config=BRISK)
     submitted_s = time.monotonic()
     handle = submit("silence", deadline_s=2)
@@ -159,12 +159,12 @@ def cancelled_in_time(handle: CompletionHandle) -> CompletionCancelled:
 
 
 @pytest.mark.usefixtures("client")
-def test_j12_a_queued_job_is_cancelled_at_once() -> None:
+def test_J12_a_queued_job_is_cancelled_at_once() -> None:
     cancelled_in_time(submit("answer"))
     cancelled_in_time(submit_completion.apply_async((), {"model": "sandbox/answer", "messages": HI}, countdown=60))
 
 
-def test_j12_a_job_is_cancelled_within_a_second_wherever_it_stands(
+def test_J12_a_job_is_cancelled_within_a_second_wherever_it_stands(
     start_worker: Start, sandbox: Sandbox, client: Client
 ) -> None:
     start_worker(config=BRISK)
@@ -191,7 +191,7 @@ def test_j12_a_job_is_cancelled_within_a_second_wherever_it_stands(
     assert len(sandbox.calls()) == 3
 
 
-def test_j12_a_finish_that_races_with_a_cancel_never_contradicts_it(start_worker: Start, sandbox: Sandbox) -> None:
+def test_J12_a_finish_that_races_with_a_cancel_never_contradicts_it(start_worker: Start, sandbox: Sandbox) -> None:
     start_worker(config=BRISK)
     ended: list[tuple[bool, str]] = []
     for number in range(1, 31):
@@ -206,7 +206,7 @@ def test_j12_a_finish_that_races_with_a_cancel_never_contradicts_it(start_worker
     assert (True, "cancelled") in ended
 
 
-def test_j8_a_worker_that_is_asked_to_stop_lets_short_jobs_end_and_hands_long_ones_back(
+def test_J8_a_worker_that_is_asked_to_stop_lets_short_jobs_end_and_hands_long_ones_back(
     start_worker: Start, sandbox: Sandbox, client: Client
 ) -> None:
     first = start_worker(config=f"{BRISK}grace_s = 2\n")

@@ -40,7 +40,7 @@ async def aread(handle: CompletionHandle, after: str | None = None) -> list[Even
     return [event async for event in handle.astream(after, timeout_s=20)]
 
 
-def test_r1_a_reader_that_resumes_gets_exactly_the_rest_while_it_runs_and_after(handle: CompletionHandle) -> None:
+def test_R1_a_reader_that_resumes_gets_exactly_the_rest_while_it_runs_and_after(handle: CompletionHandle) -> None:
     with ThreadPoolExecutor(100) as threads:
         live = [(event, threads.submit(read, attach(handle.id), event.id)) for event in handle.stream(timeout_s=20)]
     whole = [event for event, _ in live]
@@ -53,14 +53,14 @@ def test_r1_a_reader_that_resumes_gets_exactly_the_rest_while_it_runs_and_after(
         assert read(attach(handle.id), event.id) == whole[number + 1 :]
 
 
-def test_r2_a_reader_that_comes_late_gets_all_of_it(handle: CompletionHandle) -> None:
+def test_R2_a_reader_that_comes_late_gets_all_of_it(handle: CompletionHandle) -> None:
     live = read(handle)
     assert read(attach(handle.id)) == live
     assert live[-1].type == "completed"
     assert live[-1].result == attach(handle.id).get(timeout=5)
 
 
-def test_r3_a_job_that_never_was_is_a_clear_error_at_once(client: Client) -> None:
+def test_R3_a_job_that_never_was_is_a_clear_error_at_once(client: Client) -> None:
     began_s = time.monotonic()
     for look in (read, CompletionHandle.get, CompletionHandle.cancel, lambda each: list(each.text())):
         with pytest.raises(JobNotFound, match="never-was"):
@@ -70,7 +70,7 @@ def test_r3_a_job_that_never_was_is_a_clear_error_at_once(client: Client) -> Non
     assert time.monotonic() - began_s < 1
 
 
-def test_r3_a_job_whose_stream_has_expired_gives_its_stored_result_at_once(
+def test_R3_a_job_whose_stream_has_expired_gives_its_stored_result_at_once(
     handle: CompletionHandle, client: Client
 ) -> None:
     whole = read(handle)
@@ -83,7 +83,7 @@ def test_r3_a_job_whose_stream_has_expired_gives_its_stored_result_at_once(
     assert time.monotonic() - began_s < 0.5
 
 
-def test_r8_blocking_and_async_readers_get_the_same_events(handle: CompletionHandle) -> None:
+def test_R8_blocking_and_async_readers_get_the_same_events(handle: CompletionHandle) -> None:
     async def together() -> tuple[list[Event], list[Event]]:
         blocking = asyncio.to_thread(read, attach(handle.id))
         return tuple(await asyncio.gather(blocking, aread(attach(handle.id))))

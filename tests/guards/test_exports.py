@@ -32,5 +32,7 @@ def test_no_value_of_the_contract_is_left_out(module: ModuleType) -> None:
 
 
 def test_every_export_says_what_it_is() -> None:
-    bare = [name for name in producer.__all__ if inspect.isclass(value := getattr(producer, name)) and not value.__doc__]
+    bare = [
+        name for name in producer.__all__ if inspect.isclass(value := getattr(producer, name)) and not value.__doc__
+    ]
     assert set(bare) <= {"Completed", "Failed", "Cancelled"}  # the three last events are named by the module

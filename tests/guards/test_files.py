@@ -33,7 +33,9 @@ def test_every_module_has_a_telling_name() -> None:
 
 def test_every_module_of_ours_says_what_it_is() -> None:
     modules = files("producer", "worker", "benchmarks", suffixes=(".py",))
-    silent = [name(path) for path in modules if (text := path.read_text("utf-8")) and not ast.get_docstring(ast.parse(text))]
+    silent = [
+        name(path) for path in modules if (text := path.read_text("utf-8")) and not ast.get_docstring(ast.parse(text))
+    ]
     assert silent == []
 
 

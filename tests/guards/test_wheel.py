@@ -23,4 +23,6 @@ def test_the_wheel_holds_every_module_script_and_type_mark(tmp_path: Path) -> No
     with zipfile.ZipFile(wheel) as archive:
         held = set(archive.namelist())
     assert {str(path.relative_to(ROOT)) for path in NEEDED} <= held
-    assert {entry.partition("/")[0] for entry in held} - {"producer", "worker"} == {f"{wheel.name.partition('-py3')[0]}.dist-info"}
+    assert {entry.partition("/")[0] for entry in held} - {"producer", "worker"} == {
+        f"{wheel.name.partition('-py3')[0]}.dist-info"
+    }

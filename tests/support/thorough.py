@@ -2,5 +2,5 @@
 
 from hypothesis import settings
 
-settings.register_profile("thorough", max_examples=20_000, deadline=None)
+settings.register_profile("thorough", max_examples=5_000, deadline=None)
 settings.load_profile("thorough")

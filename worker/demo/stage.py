@@ -40,7 +40,9 @@ class JsonStage:
             case Started() | Submitted():
                 json_line({"type": type(moment).__name__.lower(), **asdict(moment)})
             case Tried(number, attempt):
-                json_line({"type": "attempt", "number": number, **attempt.model_dump(mode="json")})
+                outcome = attempt.outcome if moment.ended else None
+                row = {**attempt.model_dump(mode="json"), "outcome": outcome}
+                json_line({"type": "attempt", "number": number, **row})
             case Settled(rows):
                 json_line({"type": "credentials", "credentials": [row.as_json() for row in rows]})
             case event:
@@ -55,6 +57,7 @@ class Stage:
         self._starting = console.status(Text("starting ...", "dim"))
         self._submitted = datetime.now(UTC)
         self._called: set[int] = set()
+        self._width = min(WIDTH, console.width)
         self._column = 0
 
     def __enter__(self) -> Stage:
@@ -68,7 +71,7 @@ class Stage:
     def show(self, moment: Moment) -> None:
         match moment:
             case Started(part, where):
-                self._say(f"  {part:<9} ", (f"{where:<31}", "cyan"), (_ABOUT[part], "dim"))
+                self._say(f"  {part:<9}", (f"{where:<28}", "cyan"), (_ABOUT[part], "dim"))
             case Submitted(job):
                 self._starting.stop()
                 self._submitted = datetime.now(UTC)
@@ -108,9 +111,9 @@ class Stage:
         self._say((f"  {max(0.0, passed_s):5.2f} s  ", "dim"), f"{harmless(model):<14}", *parts)
 
     def _speak(self, text: str) -> None:
-        """A piece of the answer, behind a margin and folded at the width."""
+        """A piece of the answer, which is of whole words, behind a margin and folded at the width."""
         for word in text.split():
-            if not self._column or self._column + len(word) >= WIDTH:
+            if not self._column or self._column + len(word) >= self._width:
                 self._console.print(Text.assemble("\n" * bool(self._column), (MARGIN, "green")), end="")
                 self._column = len(MARGIN) - 1
             space = " " * (self._column >= len(MARGIN))
@@ -127,12 +130,13 @@ class Stage:
             self._say(("\n  tokens     ", "dim"), counts)
 
     def _settled(self, rows: tuple[Standing, ...]) -> None:
+        returned = "not all given back" if any(row.state.in_use for row in rows) else "all given back"
         in_use = ", ".join(f"{row.provider} {row.state.in_use}" for row in rows)
-        self._say(("  leases     ", "dim"), f"all given back; in use: {in_use}")
+        self._say(("  leases     ", "dim"), f"{returned}; in use: {in_use}")
         for row in rows:
             for cooling in row.state.cooling:
                 left = (cooling_text(cooling), "yellow")
-                self._say(("  cooldown   ", "dim"), row.state.credential, " is not used for another ", left)
+                self._say(("  cooldown   ", "dim"), row.state.credential, " rests another ", left)
         self._say("\n  Next: ", ("understudy up", "bold"), ", and what it prints")
 
     def _say(self, *parts: str | tuple[str, str]) -> None:

@@ -43,7 +43,6 @@ if speaking and held[12] == 'fail' then
   return { 'ended', 'failed', rung }
 end
 
-local before = epoch
 epoch = next_epoch()
 if speaking then
   redis.call('XADD', STREAM, epoch .. '-0', 't', 'reset', 'r', taken_over and 'worker_lost' or 'handed_back')
@@ -51,5 +50,5 @@ else
   redis.call('XADD', STREAM, epoch .. '-0', 't', 'opened')
 end
 keep(STREAM)
-redis.call('HSET', RECORD, 'state', 'running', 'epoch', epoch, 'before', before, 'seq', 0, 'owner', ARGV[3])
+redis.call('HSET', RECORD, 'state', 'running', 'epoch', epoch, 'before', '', 'seq', 0, 'owner', ARGV[3])
 return claimed()

@@ -50,9 +50,7 @@ _SERVER_CLOCK = 0
 
 
 class Leases:
-    def __init__(
-        self, call: Call, keys: Keys, providers: Mapping[str, ProviderLimits], ttl_ms: int = TTL_MS
-    ) -> None:
+    def __init__(self, call: Call, keys: Keys, providers: Mapping[str, ProviderLimits], ttl_ms: int = TTL_MS) -> None:
         self._call = call
         self._keys = keys
         self._stored = {provider: limits.stored() for provider, limits in providers.items()}
@@ -103,9 +101,7 @@ class Leases:
     ) -> Grant | Denied | _Unopened:
         provider, model = candidate
         passed_over = map(escaped, exclude)
-        reply = await self._run(
-            _ACQUIRE, provider, lease_id, owner, self._ttl_ms, escaped(model), "", 0, *passed_over
-        )
+        reply = await self._run(_ACQUIRE, provider, lease_id, owner, self._ttl_ms, escaped(model), "", 0, *passed_over)
         match reply:
             case ["granted", credential, fence]:
                 return Grant(lease_id, provider, model, unescaped(credential), int(fence))
@@ -132,9 +128,7 @@ class Leases:
         return _decoded(await self._call(script, lease_keys(self._keys, provider), [_SERVER_CLOCK, *args]))
 
 
-def renew(
-    client: Redis, keys: Keys, provider: str, lease_ids: Sequence[str], ttl_ms: int = TTL_MS
-) -> list[str]:
+def renew(client: Redis, keys: Keys, provider: str, lease_ids: Sequence[str], ttl_ms: int = TTL_MS) -> list[str]:
     """Holds leases for another TTL, from a plain thread; the ids of those that are lost."""
     return _decoded(_RENEW.run(client, lease_keys(keys, provider), [_SERVER_CLOCK, ttl_ms, *lease_ids]))
 

@@ -97,6 +97,4 @@ def unescaped(name: str) -> str:
 
 
 def _packed(limits: ModelLimits | CredentialLimits | ProviderLimits) -> str:
-    return "|".join(
-        "" if each is None else str(each) for each in (limits.max_concurrency, limits.rpm, limits.tpm)
-    )
+    return "|".join("" if each is None else str(each) for each in (limits.max_concurrency, limits.rpm, limits.tpm))

@@ -46,9 +46,7 @@ def survey(client: Redis, keys: Keys, provider: str) -> list[CredentialState]:
     left_ms = {_text(member): int(until_ms) - now_ms for member, until_ms in cooling}
     by_credential = _by_credential(left_ms, reasons)
     return [
-        CredentialState(
-            unescaped(name), in_use.get(name, 0), limits.get(name, 0), tuple(by_credential.get(name, ()))
-        )
+        CredentialState(unescaped(name), in_use.get(name, 0), limits.get(name, 0), tuple(by_credential.get(name, ())))
         for name in sorted(limits.keys() | in_use.keys())
     ]
 

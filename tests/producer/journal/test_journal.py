@@ -57,14 +57,14 @@ def test_creating_again_changes_nothing(desk: Desk) -> None:
     assert desk.contents() == held
 
 
-def test_j13_another_request_under_the_same_id_is_a_conflict(desk: Desk) -> None:
+def test_J13_another_request_under_the_same_id_is_a_conflict(desk: Desk) -> None:
     desk.create()
     held = desk.contents()
     assert desk.create(digest="another") == ["conflict", "queued"]
     assert desk.contents() == held
 
 
-def test_j13_the_same_request_finds_the_job_that_has_ended(desk: Desk) -> None:
+def test_J13_the_same_request_finds_the_job_that_has_ended(desk: Desk) -> None:
     desk.create()
     desk.cancel()
     assert desk.create() == ["same", "cancelled"]
@@ -134,7 +134,7 @@ def handed_back_in_the_middle(desk: Desk) -> None:
 @pytest.mark.parametrize(
     "arrive", [queued, parked_at_submit, parked_by_its_owner, handed_back, expired, handed_back_in_the_middle]
 )
-def test_j12_a_job_that_nobody_runs_is_cancelled_at_once(desk: Desk, arrive: Callable[[Desk], None]) -> None:
+def test_J12_a_job_that_nobody_runs_is_cancelled_at_once(desk: Desk, arrive: Callable[[Desk], None]) -> None:
     arrive(desk)
     assert desk.cancel() == ["cancelled", "cancelled"]
 
@@ -160,7 +160,7 @@ def streaming(desk: Desk) -> Run:
 
 
 @pytest.mark.parametrize("arrive", [running, streaming])
-def test_j12_the_owner_of_a_running_job_is_asked_once(desk: Desk, arrive: Callable[[Desk], Run]) -> None:
+def test_J12_the_owner_of_a_running_job_is_asked_once(desk: Desk, arrive: Callable[[Desk], Run]) -> None:
     run = arrive(desk)
     assert desk.cancel() == ["asked", "process/execution"]
     assert desk.cancel() == ["asked_before", "process/execution"]
@@ -168,7 +168,7 @@ def test_j12_the_owner_of_a_running_job_is_asked_once(desk: Desk, arrive: Callab
     assert desk.attempt(run) == ["written", 1]
 
 
-def test_j12_a_finish_that_races_with_a_cancel_writes_cancelled(desk: Desk) -> None:
+def test_J12_a_finish_that_races_with_a_cancel_writes_cancelled(desk: Desk) -> None:
     run = streaming(desk)
     assert desk.cancel()[0] == "asked"
     assert desk.finish(run, "completed", 3, ['{"content": "!"}']) == ["ended", "cancelled"]
@@ -177,7 +177,7 @@ def test_j12_a_finish_that_races_with_a_cancel_writes_cancelled(desk: Desk) -> N
 
 
 @pytest.mark.parametrize("state", ["completed", "failed"])
-def test_j12_a_cancel_that_comes_after_the_end_changes_nothing(desk: Desk, state: str) -> None:
+def test_J12_a_cancel_that_comes_after_the_end_changes_nothing(desk: Desk, state: str) -> None:
     desk.finish(streaming(desk), state)
     held = desk.contents()
     assert desk.cancel() == ["ended", state]

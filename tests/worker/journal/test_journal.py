@@ -86,7 +86,7 @@ def test_a_claim_takes_the_job_for_a_lease(desk: Desk) -> None:
     assert desk.read() == []
 
 
-def test_j6_a_second_claim_finds_the_job_owned(desk: Desk, run: Run) -> None:
+def test_J6_a_second_claim_finds_the_job_owned(desk: Desk, run: Run) -> None:
     held = desk.contents()
     desk.advance(LEASE_MS - 1)
     assert refusal(desk) is Refusal.OWNED
@@ -138,29 +138,30 @@ def test_a_claim_past_the_deadline_ends_the_job(desk: Desk) -> None:
     assert ended_as(desk) == ("failed", "deadline_exceeded")
 
 
-def test_j12_a_claim_of_a_job_whose_owner_died_while_asked_to_cancel_ends_it_cancelled(desk: Desk, run: Run) -> None:
+def test_J12_a_claim_of_a_job_whose_owner_died_while_asked_to_cancel_ends_it_cancelled(desk: Desk, run: Run) -> None:
     desk.cancel()
     desk.advance(LEASE_MS)
     assert refusal(desk) is Refusal.ENDED
     assert ended_as(desk) == ("cancelled", "cancelled")
 
 
-def test_j1_a_take_over_before_the_first_delta_shows_readers_nothing(desk: Desk, run: Run) -> None:
+def test_J1_a_take_over_before_the_first_delta_shows_readers_nothing(desk: Desk, run: Run) -> None:
     desk.advance(LEASE_MS)
     taken = desk.take("b")
     assert taken.epoch > run.epoch
     assert desk.read() == []
 
 
-def test_j2_a_take_over_in_the_middle_of_an_answer_resets_it(desk: Desk, speaking: Run) -> None:
+def test_J2_a_take_over_in_the_middle_of_an_answer_resets_it(desk: Desk, speaking: Run) -> None:
     desk.advance(LEASE_MS)
     taken = desk.take("b")
     assert kinds(desk) == ["committed", "delta", "delta", "reset"]
     assert desk.stream()[-1] == (f"{taken.epoch}-0", {"t": "reset", "r": "worker_lost"})
-    assert desk.say(taken, "whole") == ["published", 0]
+    desk.say(taken, "whole")
+    assert desk.said().endswith("whole")
 
 
-def test_j9_only_a_take_over_from_an_expired_owner_counts_as_a_death(desk: Desk) -> None:
+def test_J9_only_a_take_over_from_an_expired_owner_counts_as_a_death(desk: Desk) -> None:
     for _ in range(10):
         desk.hand_back(desk.take("a"))
         desk.park(desk.take("b"), 1_000)
@@ -174,7 +175,7 @@ def test_j9_only_a_take_over_from_an_expired_owner_counts_as_a_death(desk: Desk)
     assert claim.deaths == 1
 
 
-def test_j9_a_job_that_kills_its_workers_is_given_up(desk: Desk) -> None:
+def test_J9_a_job_that_kills_its_workers_is_given_up(desk: Desk) -> None:
     for number in range(MAX_DEATHS):
         desk.take(f"owner-{number}")
         desk.advance(LEASE_MS)
@@ -251,7 +252,7 @@ Write = Callable[[Desk, Run], Any]
 
 
 @pytest.mark.parametrize("write", [*WRITES, beat])
-def test_j4_a_run_that_lost_its_job_changes_nothing(desk: Desk, speaking: Run, write: Write) -> None:
+def test_J4_a_run_that_lost_its_job_changes_nothing(desk: Desk, speaking: Run, write: Write) -> None:
     desk.advance(LEASE_MS)
     desk.say(desk.take("b"), "mine ")
     held = desk.contents()
@@ -350,7 +351,7 @@ def test_a_gap_is_refused_and_told(desk: Desk, speaking: Run) -> None:
     assert desk.contents() == held
 
 
-def test_j5_what_a_server_has_forgotten_is_told_as_a_gap_and_sent_again(desk: Desk, run: Run) -> None:
+def test_J5_what_a_server_has_forgotten_is_told_as_a_gap_and_sent_again(desk: Desk, run: Run) -> None:
     before = desk.contents()
     desk.say(run, "one ", "two ")
     desk.lose(before)
@@ -368,7 +369,16 @@ def test_a_restart_drops_the_answer_and_stays_with_its_owner(desk: Desk, speakin
     assert isinstance(reset, Reset)
     assert reset.reason == "cut"
     speaking.epoch = epoch
-    assert desk.say(speaking, "anew") == ["published", 0]
+    desk.say(speaking, "anew")
+    assert desk.said().endswith("anew")
+
+
+def test_a_restart_that_comes_again_after_the_end_is_lost(desk: Desk, speaking: Run) -> None:
+    old = speaking.epoch
+    speaking.epoch = desk.restart(speaking) or 0
+    desk.finish(speaking, "failed")
+    speaking.epoch = old
+    assert desk.restart(speaking) is None
 
 
 def test_a_heartbeat_goes_on_over_a_restart(desk: Desk, speaking: Run) -> None:
@@ -492,13 +502,13 @@ def test_a_stream_that_went_missing_before_a_restart_has_a_time_to_live_again(de
 # ---- giving up a job
 
 
-def test_j8_a_job_that_is_handed_back_is_anybodys_at_once(desk: Desk, run: Run) -> None:
+def test_J8_a_job_that_is_handed_back_is_anybodys_at_once(desk: Desk, run: Run) -> None:
     assert desk.hand_back(run) == ["handed_back", "interactive"]
     assert desk.due_ms() == desk.now_ms + LOOK_MS
     assert desk.take("b").epoch > run.epoch
 
 
-def test_j8_an_answer_that_is_handed_back_is_reset(desk: Desk, speaking: Run) -> None:
+def test_J8_an_answer_that_is_handed_back_is_reset(desk: Desk, speaking: Run) -> None:
     desk.hand_back(speaking)
     desk.take("b")
     assert desk.stream()[-1][1] == {"t": "reset", "r": "handed_back"}
@@ -552,14 +562,14 @@ def test_a_job_with_a_live_owner_is_left_alone(desk: Desk, run: Run) -> None:
     assert desk.due_ms() == START_MS + LEASE_MS
 
 
-def test_j1_a_job_whose_owner_died_is_rung_for_once(desk: Desk, run: Run) -> None:
+def test_J1_a_job_whose_owner_died_is_rung_for_once(desk: Desk, run: Run) -> None:
     desk.advance(LEASE_MS)
     assert desk.look() == ["ring", "interactive", "running"]
     desk.advance(LOOK_MS)
     assert desk.look() == ["wait"]
 
 
-def test_j15_a_job_in_a_backlog_is_not_rung_for_again(desk: Desk) -> None:
+def test_J15_a_job_in_a_backlog_is_not_rung_for_again(desk: Desk) -> None:
     desk.advance(300_000)
     assert desk.look(watermark=START_MS + LOOK_MS - 1) == ["wait"]
 
@@ -570,7 +580,7 @@ def test_a_job_is_rung_for_again_when_later_doorbells_have_arrived(desk: Desk) -
     assert desk.look(watermark=START_MS + LOOK_MS) == ["wait"]
 
 
-def test_j10_a_job_is_rung_for_when_its_queue_is_empty(desk: Desk) -> None:
+def test_J10_a_job_is_rung_for_when_its_queue_is_empty(desk: Desk) -> None:
     desk.advance(LOOK_MS - 1)
     assert desk.look(empty=True) == ["wait"]
     desk.advance(1)
@@ -592,7 +602,7 @@ def test_a_job_that_nobody_runs_ends_at_its_deadline(desk: Desk) -> None:
     assert ended_as(desk) == ("failed", "deadline_exceeded")
 
 
-def test_r7_a_job_that_somebody_runs_is_ended_five_seconds_past_its_deadline(desk: Desk, run: Run) -> None:
+def test_R7_a_job_that_somebody_runs_is_ended_five_seconds_past_its_deadline(desk: Desk, run: Run) -> None:
     desk.advance(DEADLINE_MS)
     desk.beat(run)
     desk.advance(REAP_MS - 1)
@@ -603,7 +613,7 @@ def test_r7_a_job_that_somebody_runs_is_ended_five_seconds_past_its_deadline(des
     assert desk.finish(run) == ["lost"]
 
 
-def test_j12_the_sweep_ends_a_job_whose_owner_died_while_asked_to_cancel(desk: Desk, run: Run) -> None:
+def test_J12_the_sweep_ends_a_job_whose_owner_died_while_asked_to_cancel(desk: Desk, run: Run) -> None:
     desk.cancel()
     desk.advance(LEASE_MS)
     assert desk.look() == ["ended", "cancelled"]

@@ -13,7 +13,14 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from redis import Redis
 
 from producer.lifecycle import FINAL, LAST, SEAL_SEQ, Entry, EntryId, State, Step, next_state
@@ -23,7 +30,7 @@ from worker.journal.values import Claimed, Refusal
 from worker.run import Run
 
 MAX_DEATHS = 3
-DEADLINE_MS = 120_000
+DEADLINE_MS = 90_000
 REAP_MS = 5_000
 
 
@@ -65,12 +72,14 @@ class Model:
         self.published = []
 
 
+countdowns = st.sampled_from([0, 0, 0, 15_000])
+terms = st.sampled_from(["restart", "restart", "restart", "fail"])
+
+
 class JournalMachine(RuleBasedStateMachine):
     client: Redis
 
-    @initialize(
-        countdown_ms=st.sampled_from([0, 0, 15_000]), after_commit=st.sampled_from(["restart", "restart", "fail"])
-    )
+    @initialize(countdown_ms=countdowns, after_commit=terms)
     def submit(self, countdown_ms: int, after_commit: str) -> None:
         self.client.flushall()
         self.desk = Desk(self.client, MAX_DEATHS)
@@ -81,6 +90,11 @@ class JournalMachine(RuleBasedStateMachine):
         self.owners = map(str, itertools.count(1))
         self.words = map(str, itertools.count(1))
         self.snapshot: tuple[Model, Any] = (copy.deepcopy(self.model), self.desk.contents())
+
+    @precondition(lambda self: self.model.state in FINAL)
+    @rule(countdown_ms=countdowns, after_commit=terms)
+    def submit_another(self, countdown_ms: int, after_commit: str) -> None:
+        self.submit(countdown_ms, after_commit)
 
     # ---- what workers do
 
@@ -215,7 +229,7 @@ class JournalMachine(RuleBasedStateMachine):
     def submit_again(self) -> None:
         assert self.desk.create() == ["same", self.model.state]
 
-    @rule(ms=st.integers(-20_000, 20_000) | st.sampled_from([LEASE_MS - 1, LEASE_MS, DEADLINE_MS]))
+    @rule(ms=st.integers(-20_000, 20_000) | st.sampled_from([LEASE_MS - 1, LEASE_MS]))
     def let_time_pass(self, ms: int) -> None:
         self.desk.advance(ms)
 
@@ -343,13 +357,11 @@ class JournalMachine(RuleBasedStateMachine):
 
 def test_the_journal_keeps_its_promises(redis: Redis) -> None:
     machine = type("Machine", (JournalMachine,), {"client": redis})
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=120,
-            stateful_step_count=50,
-            deadline=None,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        ),
+    patient = settings(
+        stateful_step_count=60,
+        deadline=None,
+        database=None,
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
     )
+    run_state_machine_as_test(machine, settings=patient)

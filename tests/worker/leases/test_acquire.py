@@ -8,7 +8,6 @@ import pytest
 from redis import Redis
 
 from tests.worker.leases.desk import KEYS, PROVIDER, TTL_MS, Desk, credential, provider
-from worker.candidate import Candidate
 from worker.leases.limits import ModelLimits
 from worker.leases.values import Denied, Grant, Why
 from worker.outcomes import Mark
@@ -92,6 +91,15 @@ def test_the_same_lease_id_gets_the_same_lease(desk: Desk) -> None:
     assert desk.contents() == before
 
 
+def test_a_lease_asked_for_again_is_held_for_another_ttl(desk: Desk) -> None:
+    desk.configure(provider(credential("a", max_concurrency=1)))
+    desk.take(lease="x")
+    for _ in range(2):
+        desk.advance(TTL_MS - 1)
+        assert desk.refused().why is Why.FULL
+        desk.take(lease="x")
+
+
 def test_fences_rise_also_when_the_clock_steps_back(desk: Desk) -> None:
     desk.configure(provider(credential("a")))
     fences = []
@@ -139,54 +147,6 @@ def test_a_crowd_of_expired_leases_and_ended_cooldowns_keeps_nobody_out(desk: De
     desk.advance(TTL_MS)
     wanted = held[-1].credential
     assert desk.take(exclude=[name for name in names if name != wanted]).credential == wanted
-
-
-def test_a_denial_says_why_and_when_the_first_comes_back(desk: Desk) -> None:
-    desk.configure(provider(*(credential(name, max_concurrency=1) for name in "abc"), credential("z", models=("x",))))
-    a, b, c = (desk.take() for _ in range(3))
-    desk.give(a, Mark.COOL, cooldown_ms=9_000)
-    assert desk.refused() == Denied(Why.FULL, 9_000)
-    desk.give(b, Mark.LOCK_OUT)
-    desk.give(c, Mark.COOL, cooldown_ms=4_000)
-    assert desk.refused() == Denied(Why.COOLING, 4_000)
-    assert desk.refused(exclude=["c"]) == Denied(Why.COOLING, 9_000)
-    assert desk.refused(exclude=["a", "c"]) == Denied(Why.LOCKED_OUT, 300_000)
-
-
-def test_a_credential_that_cools_in_two_ways_comes_back_at_the_later_end(desk: Desk) -> None:
-    desk.configure(provider(credential("a")))
-    first, second = desk.take(), desk.take()
-    desk.give(first, Mark.COOL, cooldown_ms=1_000)
-    desk.give(second, Mark.COOL, cooldown_ms=6_000, scope="credential")
-    assert desk.refused() == Denied(Why.COOLING, 6_000)
-    desk.advance(5_999)
-    assert desk.refused() == Denied(Why.COOLING, 1)
-    desk.advance(1)
-    desk.take()
-
-
-def test_a_locked_out_credential_among_busy_ones_is_no_reason_to_give_up(desk: Desk) -> None:
-    desk.configure(provider(credential("a", max_concurrency=1), credential("b", max_concurrency=1)))
-    a = desk.take()
-    desk.take()
-    desk.give(a, Mark.LOCK_OUT)
-    assert desk.refused() == Denied(Why.FULL, 300_000)
-
-
-def test_a_model_that_no_credential_may_serve_has_none(desk: Desk) -> None:
-    desk.configure(provider(credential("a", models=("gpt-*", "o?"))))
-    assert desk.refused("claude") == Denied(Why.NO_CREDENTIALS, None)
-    assert desk.refused("GPT-5") == Denied(Why.NO_CREDENTIALS, None)
-    desk.take("gpt-5")
-    desk.take("o3")
-
-
-def test_a_provider_that_is_not_configured_has_none(desk: Desk) -> None:
-    leases = desk.configure(provider(credential("a")))
-    asking = leases.acquire(Candidate("elsewhere", "m"), "x", "owner")
-    with pytest.raises(StopIteration) as ended:
-        asking.send(None)
-    assert ended.value.value == Denied(Why.NO_CREDENTIALS, None)
 
 
 def test_separators_in_names_mean_nothing(desk: Desk) -> None:

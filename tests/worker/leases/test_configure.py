@@ -111,6 +111,19 @@ def test_workers_that_keep_changing_the_configuration_are_not_waited_for(desk: D
     assert desk.take(at=next(others)).credential == "a"
 
 
+def test_a_model_is_opened_under_the_configuration_that_came_in_between(desk: Desk) -> None:
+    newer = desk.worker(provider(credential("b")))
+
+    async def overtaken(script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
+        if script.name == "open_model":
+            await newer.configure()
+        return await desk.call(script, keys, args)
+
+    older = Leases(overtaken, KEYS, {PROVIDER: provider(credential("a"))})
+    finish(older.configure())
+    assert desk.take(at=older).credential == "b"
+
+
 def _names(client: Redis, key: bytes, name: bytes) -> bool:
     kind = client.type(key)
     members = client.hgetall(key) if kind == b"hash" else dict(client.zrange(key, 0, -1, withscores=True))

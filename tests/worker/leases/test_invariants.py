@@ -177,7 +177,7 @@ def test_l4_the_invariants_hold(client: Redis, monkeypatch: pytest.MonkeyPatch) 
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=100,
+            max_examples=60,
             stateful_step_count=50,
             deadline=None,
             database=None,
