@@ -18,7 +18,8 @@ from worker.candidate import Candidate
 from worker.config import Provider
 from worker.dialects.wire import CallFailed, Dialect, Whole
 from worker.hearing import Answer, Hearing
-from worker.journal.journal import Journal, Told
+from worker.job import Told
+from worker.journal.journal import Journal
 from worker.leases.leases import Leases
 from worker.leases.values import Denied, Grant
 from worker.outcomes import CONSEQUENCES, Failure

@@ -13,6 +13,7 @@ from kombu.exceptions import ChannelError
 
 from producer.app import app
 from producer.errors import ConfigurationError
+from producer.keys import TASK_COMPLETION
 from producer.settings import Place, checked, read_file
 from worker import process
 from worker.config import Config, WorkerSettings
@@ -20,8 +21,6 @@ from worker.engine import Engine
 from worker.task import RunCompletion
 
 POOL = "worker.pool:LoopPool"
-
-task: RunCompletion = app.register_task(RunCompletion())
 
 
 def _worker_settings() -> dict[str, Any]:
@@ -80,6 +79,11 @@ def _is_empty(queue: str) -> bool:
             return True
 
 
+app.add_defaults(_worker_settings)
+app.tasks.unregister(TASK_COMPLETION)  # the producer's, which has no body
+task: RunCompletion = app.register_task(RunCompletion())
+
+
 @signals.celeryd_init.connect
 def _prepare(**_: Any) -> None:
     config = _load_or_stop(os.environ)
@@ -103,6 +107,3 @@ def _drain(how: str, **_: Any) -> None:
 @signals.worker_process_init.connect
 def _start_child(**_: Any) -> None:
     process.engine()
-
-
-app.add_defaults(_worker_settings)

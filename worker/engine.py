@@ -18,6 +18,7 @@ from producer.connection import connect, connect_async
 from worker.attempt import Attempts
 from worker.config import Config, Provider
 from worker.dialects.registry import dialect_of
+from worker.ending import Verdict
 from worker.heartbeat import Heartbeat
 from worker.journal.journal import Journal
 from worker.leases.leases import Leases
@@ -26,7 +27,7 @@ from worker.listener import listen
 from worker.publisher import Publisher
 from worker.reaper import Reaper
 from worker.run import Stop
-from worker.runner import Runner, Verdict
+from worker.runner import Runner
 from worker.transport import Transport
 from worker.wire import Wire
 

@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterable, Mapping
 from redis import Redis
 from redis.exceptions import RedisError
 
-from producer.journal.journal import SERVER_CLOCK, job_keys
+from producer.journal.journal import SERVER_CLOCK
 from producer.keys import Keys
-from worker.journal.journal import HEARTBEAT, Told
+from worker.job import Told
+from worker.journal.journal import HEARTBEAT
 from worker.leases.leases import renew
 from worker.leases.values import Grant
 from worker.pipeline import run_all
@@ -69,7 +70,7 @@ class Heartbeat(threading.Thread):
         self._keep_leases(list(self._leases.values()))
 
     def _keep_jobs(self, runs: list[Run]) -> None:
-        calls = [(job_keys(self._keys, run.id), (SERVER_CLOCK, run.id, run.owner, self._lease_ms)) for run in runs]
+        calls = [(run.keys, (SERVER_CLOCK, run.id, run.owner, self._lease_ms)) for run in runs]
         for run, reply in zip(runs, run_all(self._client, HEARTBEAT, calls), strict=True):
             if reply[0] == Told.LOST:
                 self._loop.call_soon_threadsafe(run.stop, Stop.LOST)

@@ -16,13 +16,13 @@ import orjson
 
 from producer.delta import JsonObject, merge
 from producer.lifecycle import Entry, Position, next_position
-from worker.journal.journal import Journal, Told
-from worker.journal.values import Finish
+from worker.job import Finish, Told
+from worker.journal.journal import Journal
 from worker.run import Run, Stop
 
 logger = logging.getLogger(__name__)
 
-TICK_S = 0.025
+TICK_S = 0.04
 
 
 class Publisher:

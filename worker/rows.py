@@ -15,6 +15,8 @@ from worker.outcomes import Failure
 
 Row = dict[str, Any]
 
+_REASON = "reason"  # journaled for the job's next run, and not shown
+
 
 @dataclass(frozen=True, slots=True)
 class Opened:
@@ -56,6 +58,7 @@ class Rows:
             retry_after_s=failure.retry_after_s,
             duration_ms=_since_ms(opened, now_s),
         )
+        opened.row[_REASON] = failure.message
 
     def answered(self, opened: Opened, usage: Row | None, now_s: float) -> None:
         self._under_way = None
@@ -71,7 +74,7 @@ class Rows:
         for row in self._rows:
             yield (
                 Candidate.parse(row["model"]),
-                Failure(Outcome(row["outcome"]), "in an earlier run", row["status"], row["retry_after_s"]),
+                Failure(Outcome(row["outcome"]), row.get(_REASON, ""), row["status"], row["retry_after_s"]),
             )
 
     def skipped(self, candidate: Candidate) -> bool:
@@ -86,7 +89,7 @@ class Rows:
         return (len(self._rows), self._rows[-1]) if self._rows else None
 
     def as_json(self) -> list[Row]:
-        return [{**row} for row in self._rows]
+        return [{name: value for name, value in row.items() if name != _REASON} for row in self._rows]
 
 
 def encoded(row: Row) -> str:

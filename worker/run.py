@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from worker.journal.values import Claimed
+from worker.job import Claimed
 from worker.rows import Rows
 
 
@@ -39,6 +39,7 @@ class Run:
 
     def __init__(self, claim: Claimed, now_s: float) -> None:
         self.id = claim.job_id
+        self.keys = claim.keys
         self.owner = claim.owner
         self.epoch = claim.epoch
         self.job = claim.job

@@ -22,10 +22,11 @@ from worker.attempt import Attempts, Broken
 from worker.candidate import Candidate
 from worker.chain import Chain, End, Park, Terms, Try
 from worker.config import Config
+from worker.ending import AT_STOP, Answered, Ended, Ending, LetGo, Verdict, given_up, partial_of, result_of
 from worker.groups import UnknownModel
 from worker.hearing import Answer
-from worker.journal.journal import Journal, Told
-from worker.journal.values import Claimed, Finish, Refused
+from worker.job import Claimed, Finish, Refused
+from worker.journal.journal import Journal
 from worker.leases.values import Denied, Why
 from worker.outcomes import Failure
 from worker.publisher import Publication, Publisher
@@ -33,41 +34,6 @@ from worker.rows import encoded
 from worker.run import Run, Stop
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """The job has its last event. `result` is a CompletionResult as JSON, or its error's code and message."""
-
-    state: State
-    result: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class LetGo:
-    """This process has nothing more to do with the job; with `ring`, another is to be called for it."""
-
-    why: str
-    ring: bool = False
-
-
-Verdict = Ended | LetGo
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    answer: Answer
-    candidate: Candidate
-    credential: str
-
-
-Ending = Answered | Park | End
-
-_AT_STOP = {
-    Stop.DEADLINE: (Outcome.DEADLINE, End(ErrorCode.DEADLINE_EXCEEDED, "the deadline passed")),
-    Stop.TOO_LONG: (Outcome.CUT, End(ErrorCode.INTERRUPTED, "the answer is longer than max_output_bytes")),
-    Stop.CANCELLED: (Outcome.CANCELLED, None),
-}
 
 
 class Runner:
@@ -165,17 +131,17 @@ class Runner:
         if run.stopped is Stop.LOST:
             return LetGo("lost")
         if ending is None and run.stopped is Stop.HAND_BACK:
-            return _given_up(await self._journal.hand_back(run))
+            return given_up(await self._journal.hand_back(run))
         if isinstance(ending, Park):
-            return _given_up(await self._journal.park(run, round(ending.wait_s * 1000)))
+            return given_up(await self._journal.park(run, round(ending.wait_s * 1000)))
         if isinstance(ending, Answered):
-            return await self._finish(run, publication, State.COMPLETED, "", _result(run, ending))
+            return await self._finish(run, publication, State.COMPLETED, "", result_of(run, ending, _now_s()))
         if ending is None:
             assert run.stopped is not None
-            outcome, ending = _AT_STOP[run.stopped]
+            outcome, ending = AT_STOP[run.stopped]
             run.rows.broken_off(outcome, _now_s())
         if ending is None:
-            return await self._finish(run, publication, State.CANCELLED, "cancelled", _partial(run))
+            return await self._finish(run, publication, State.CANCELLED, "cancelled", partial_of(run, _now_s()))
         error = {"code": ending.code, "message": ending.message, "retry_after_s": ending.retry_after_s}
         return await self._finish(run, publication, State.FAILED, ending.code, error)
 
@@ -218,36 +184,6 @@ def _terms_of(config: Config, candidate: Candidate) -> Terms:
         filtered_moves_on=provider.on_content_filter == "next",
         context_window=declared.context_window if declared else None,
     )
-
-
-def _given_up(reply: list[Any]) -> Verdict:
-    if reply[0] == Told.ENDED:
-        return Ended(State(reply[1]), {"code": "cancelled", "message": "cancelled"})
-    return LetGo(reply[0], ring=reply[0] == Told.HANDED_BACK)
-
-
-def _result(run: Run, answered: Answered) -> dict[str, Any]:
-    answer = answered.answer
-    return {
-        **_partial(run),
-        "text": answer.text,
-        "message": answer.message,
-        "model": str(answered.candidate),
-        "credential": answered.credential,
-        "finish_reason": answer.finish_reason,
-        "usage": answer.usage,
-    }
-
-
-def _partial(run: Run) -> dict[str, Any]:
-    """What is known of an answer without its text, which a reader takes from the stream."""
-    return {
-        "model": run.committed.model if run.committed else None,
-        "credential": run.committed.credential if run.committed else None,
-        "queued_ms": run.queued_ms,
-        "first_token_ms": run.committed.first_token_ms if run.committed else None,
-        "total_ms": run.age_ms(_now_s()),
-    }
 
 
 def _jitter(span_s: float) -> float:

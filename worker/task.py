@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from celery.exceptions import Ignore
+from celery.worker.request import Request
 
 from producer.client import default_client
 from producer.errors import CompletionCancelled, CompletionFailed, InvalidRequest
@@ -13,7 +14,7 @@ from producer.lifecycle import State
 from producer.request import CompletionRequest
 from producer.tasks import SubmitCompletion, new_job
 from worker import process
-from worker.runner import Ended, LetGo, Verdict
+from worker.ending import Ended, LetGo, Verdict
 
 
 class Told:
@@ -33,9 +34,20 @@ class Told:
         )
 
 
+class Doorbell(Request):  # type: ignore[misc]  # celery has no types
+    """A message that may have been received without being kept for its acknowledgement."""
+
+    def acknowledge(self) -> None:
+        if self.task.app.amqp.queues[self.delivery_info["routing_key"]].no_ack:
+            self.acknowledged = True
+        else:
+            super().acknowledge()
+
+
 class RunCompletion(SubmitCompletion):
     """Runs the job whose id the message carries, or journals and runs the request that it carries."""
 
+    Request = Doorbell
     throws = (CompletionFailed, InvalidRequest)
 
     def run(self, *args: Any, **kwargs: Any) -> Told:

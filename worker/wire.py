@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
+import hiredis
 from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import (
@@ -27,11 +29,12 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from producer.connection import SOCKET_TIMEOUT_S
 from producer.script import Argument, Script
 
 logger = logging.getLogger(__name__)
 
-_AWAY = (RedisConnectionError, RedisTimeoutError, OSError)
+_AWAY = (RedisConnectionError, RedisTimeoutError, OSError)  # TimeoutError is an OSError
 _PASSING = (BusyLoadingError, MasterDownError, ReadOnlyError, TryAgainError)
 _PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 2.0
@@ -95,12 +98,15 @@ class Wire:
 
     async def _exchange(self, batch: list[_Call]) -> list[_Call]:
         """Send a batch and settle its calls; gives back those to be sent again."""
-        connection = await self._connected()
+        async with asyncio.timeout(SOCKET_TIMEOUT_S):  # one for the batch: a timer for each reply costs more than it
+            return await self._converse(await self._connected(), batch)
+
+    async def _converse(self, connection: AbstractConnection, batch: list[_Call]) -> list[_Call]:
         await self._write(connection, [call.command("EVALSHA", call.script.sha) for call in batch])
         again, unknown = [], []
         for call in batch:
             try:
-                reply = await connection.read_response()
+                reply = await connection.read_response(timeout=math.inf)
             except NoScriptError:
                 unknown.append(call)
             except _PASSING:
@@ -112,12 +118,13 @@ class Wire:
         if unknown:
             await self._write(connection, [("SCRIPT", "LOAD", text) for text in {c.script.text for c in unknown}])
             for _ in {call.script.text for call in unknown}:
-                await connection.read_response()
-            again.extend(await self._exchange(unknown))
+                await connection.read_response(timeout=math.inf)
+            again.extend(await self._converse(connection, unknown))
         return again
 
     async def _write(self, connection: AbstractConnection, commands: list[tuple[Argument, ...]]) -> None:
-        await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+        packed = b"".join(hiredis.pack_command(command) for command in commands)  # type: ignore[arg-type]  # its stub
+        await connection.send_packed_command(packed, check_health=False)
 
     async def _connected(self) -> AbstractConnection:
         if self._connection is None:

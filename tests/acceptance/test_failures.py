@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -38,7 +39,7 @@ def outcomes(ended: CompletionResult | CompletionFailed) -> list[tuple[str | Non
 def gaps_s(sandbox: Sandbox, key: str) -> list[float]:
     """The pauses between the calls of a key."""
     started = [call["started_s"] for call in sandbox.calls(key=key)]
-    return [later - earlier for earlier, later in zip(started, started[1:], strict=False)]
+    return [later - earlier for earlier, later in pairwise(started)]
 
 
 def test_B1_a_rate_limited_credential_leaves_the_job_to_another(sandbox: Sandbox) -> None:

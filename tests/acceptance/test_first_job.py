@@ -18,8 +18,7 @@ def test_a_streamed_job_falls_back_and_ends_with_one_whole_answer(
 
     events = list(handle.stream(timeout_s=20))
 
-    assert [event.type for event in events][0] == "committed"
-    assert [event.type for event in events][-1] == "completed"
+    assert (events[0].type, events[-1].type) == ("committed", "completed")
     said = "".join(event.text for event in events if event.type == "delta")
     result = attach(handle.id).get(timeout=5)
     assert result.text == said

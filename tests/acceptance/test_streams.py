@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -57,7 +58,7 @@ def keys(sandbox: Sandbox) -> list[str]:
 def gaps_s(sandbox: Sandbox, key: str) -> list[float]:
     """The pauses between the calls of a key."""
     started = [call["started_s"] for call in sandbox.calls(key=key)]
-    return [later - earlier for earlier, later in zip(started, started[1:], strict=False)]
+    return [later - earlier for earlier, later in pairwise(started)]
 
 
 def outcomes(seen: Seen) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from functools import reduce
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -133,7 +134,7 @@ def groupings(draw: st.DrawFn) -> tuple[list[JsonObject], list[list[JsonObject]]
     deltas = draw(st.lists(deltas_of_any, max_size=8))
     cuts = sorted(draw(st.sets(st.integers(1, max(1, len(deltas) - 1)))))
     bounds = [0, *cuts, len(deltas)]
-    runs = [deltas[start:end] for start, end in zip(bounds, bounds[1:], strict=False)]
+    runs = [deltas[start:end] for start, end in pairwise(bounds)]
     return deltas, [run for run in runs if run]
 
 

@@ -79,9 +79,7 @@ def test_a_wrong_default_is_named_with_file_key_value_and_what_was_expected(line
 
 def test_an_unknown_default_names_those_that_exist() -> None:
     (problem,) = problems_of("[defaults]\ndeadline = 3\n")
-    assert problem.startswith(
-        "understudy.toml: defaults.deadline = 3: unknown key, expected one of deadline_s, "
-    )
+    assert problem.startswith("understudy.toml: defaults.deadline = 3: unknown key, expected one of deadline_s, ")
 
 
 def test_defaults_that_are_no_table() -> None:
@@ -104,9 +102,7 @@ def test_all_faults_at_once() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "url", ["hunter2", "redis:hunter2", "redis://:hunter2@h:port", "redis://u:hunter2/x@h"]
-)
+@pytest.mark.parametrize("url", ["hunter2", "redis:hunter2", "redis://:hunter2@h:port", "redis://u:hunter2/x@h"])
 def test_a_url_that_is_wrong_does_not_show_its_password(url: str) -> None:
     for name in ("REDIS_URL", "UNDERSTUDY_BROKER_URL"):
         (problem,) = problems_of(**{name: url})
@@ -115,9 +111,7 @@ def test_a_url_that_is_wrong_does_not_show_its_password(url: str) -> None:
 
 
 def test_no_password_is_in_the_repr() -> None:
-    settings = Settings.load(
-        {"REDIS_URL": "redis://:hunter2@h", "UNDERSTUDY_BROKER_URL": "amqp://u:hunter2@h"}
-    )
+    settings = Settings.load({"REDIS_URL": "redis://:hunter2@h", "UNDERSTUDY_BROKER_URL": "amqp://u:hunter2@h"})
     assert "hunter2" not in repr(settings)
 
 

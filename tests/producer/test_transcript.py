@@ -80,9 +80,7 @@ def test_a_stream_is_read_as_its_events() -> None:
 
 
 @given(epochs_of_any, st.sampled_from(["failed", "cancelled", None]))
-def test_R1_a_reader_that_resumes_behind_any_event_gets_exactly_the_rest(
-    epochs: list[Epoch], last: str | None
-) -> None:
+def test_R1_a_reader_that_resumes_behind_any_event_gets_exactly_the_rest(epochs: list[Epoch], last: str | None) -> None:
     entries = stream_of(epochs, last)
     events = events_of(entries)
 

@@ -14,8 +14,8 @@ from producer.journal.journal import CANCEL, CREATE, SERVER_CLOCK, NewJob, job_k
 from producer.keys import Keys
 from producer.script import Argument, Script
 from producer.transcript import Ending, Transcript
+from worker.job import Claimed, Finish, Refused
 from worker.journal.journal import HEARTBEAT, LOOK, TAKE_DUE, Journal
-from worker.journal.values import Claimed, Finish, Refused
 from worker.run import Run
 
 KEYS = Keys("understudy")
@@ -90,7 +90,8 @@ class Desk:
 
     def finish(self, run: Run, state: str = "completed", first: int = 1, entries: Sequence[str] = ()) -> list[Any]:
         code = "interrupted" if state == "failed" else ""
-        return finish(self.journal.finish(run, Finish(state, code, "{}"), first, entries))
+        end = Finish(state, code, json.dumps({"code": code} if code else {}))
+        return finish(self.journal.finish(run, end, first, entries))
 
     def hand_back(self, run: Run) -> list[Any]:
         return finish(self.journal.hand_back(run))

@@ -515,9 +515,7 @@ def test_no_candidate_is_tried_before_its_turn(story: Story, happenings: list[An
 
 
 @given(stories, happenings)
-def test_B10_a_candidate_whose_window_was_too_small_is_never_called_again(
-    story: Story, happenings: list[Any]
-) -> None:
+def test_B10_a_candidate_whose_window_was_too_small_is_never_called_again(story: Story, happenings: list[Any]) -> None:
     story.live(happenings)
 
     outcomes = [(candidate, failure.outcome) for candidate, failure in story.rows]
@@ -527,9 +525,7 @@ def test_B10_a_candidate_whose_window_was_too_small_is_never_called_again(
 
 
 @given(stories, happenings)
-def test_a_chain_that_ends_has_asked_every_candidate_or_was_told_to_stop(
-    story: Story, happenings: list[Any]
-) -> None:
+def test_a_chain_that_ends_has_asked_every_candidate_or_was_told_to_stop(story: Story, happenings: list[Any]) -> None:
     end = story.live(happenings)
 
     told = {ErrorCode.INVALID_REQUEST, ErrorCode.CONTENT_FILTER, ErrorCode.INTERRUPTED}

@@ -109,9 +109,7 @@ def test_a_whole_provider() -> None:
 
 
 def test_a_provider_of_ones_own() -> None:
-    config = load(
-        '[providers.my-host]\ndialect = "openai"\nbase_url = "https://h.example/v1/"\n', MY_HOST_API_KEY="k"
-    )
+    config = load('[providers.my-host]\ndialect = "openai"\nbase_url = "https://h.example/v1/"\n', MY_HOST_API_KEY="k")
     assert config.providers["my-host"].base_url == "https://h.example/v1"
     assert names(config, "my-host") == ["my_host_api_key"]
 
@@ -137,9 +135,7 @@ def test_credentials_of_the_file_win_and_a_key_that_is_left_out_is_a_warning() -
 
 def test_a_provider_of_the_file_without_credentials_takes_those_of_the_environment() -> None:
     assert names(load("[providers.openai]\nrpm = 5\n", OPENAI_API_KEY="k"), "openai") == ["openai_api_key"]
-    assert names(load("[providers.openai]\ncredentials = []\n", OPENAI_API_KEY="k"), "openai") == [
-        "openai_api_key"
-    ]
+    assert names(load("[providers.openai]\ncredentials = []\n", OPENAI_API_KEY="k"), "openai") == ["openai_api_key"]
 
 
 def test_a_provider_that_needs_no_key_has_a_credential_without_a_secret() -> None:
@@ -230,9 +226,7 @@ def test_no_fault_shows_a_secret_in_the_wrong_place(toml: str) -> None:
 
 def test_an_unquoted_secret_is_not_shown() -> None:
     (problem,) = problems_of(CREDENTIAL.replace('"env:K"', "123456789"))
-    assert (
-        problem == "understudy.toml: providers.openai.credentials[0].secret: expected env:NAME or file:PATH"
-    )
+    assert problem == "understudy.toml: providers.openai.credentials[0].secret: expected env:NAME or file:PATH"
 
 
 def test_no_secret_is_in_anything_a_config_says() -> None:
@@ -358,8 +352,7 @@ def test_an_unknown_provider_needs_a_base_url_and_a_dialect() -> None:
         ("[groups]\nchat = ['openai/m', '/m']", "groups.chat[1] = '/m': expected 'provider/model'"),
         (
             "[groups]\nchat = ['vllm/m']",
-            "groups.chat[0] = 'vllm/m': expected a known provider, "
-            "or [providers.vllm] with base_url and dialect",
+            "groups.chat[0] = 'vllm/m': expected a known provider, or [providers.vllm] with base_url and dialect",
         ),
     ],
 )
@@ -408,9 +401,7 @@ def test_a5_the_warning_names_both_groups() -> None:
 
 
 def test_a_group_member_without_credentials_is_a_warning() -> None:
-    config = load(
-        f'{CREDENTIAL}models = ["gpt-5*"]\n[groups]\nchat = ["openai/gpt-5", "openai/o3", "groq/m"]\n'
-    )
+    config = load(f'{CREDENTIAL}models = ["gpt-5*"]\n[groups]\nchat = ["openai/gpt-5", "openai/o3", "groq/m"]\n')
     assert config.warnings == (
         "openai/o3 will be skipped: openai has no credential that allows it",
         "groq/m will be skipped: groq has no credentials",
@@ -419,18 +410,14 @@ def test_a_group_member_without_credentials_is_a_warning() -> None:
 
 def test_one_secret_under_two_names_is_a_warning_without_it() -> None:
     config = load(CREDENTIAL, GROQ_API_KEY=SECRET, XAI_API_KEY="other")
-    assert config.warnings == (
-        "openai/a and groq/groq_api_key hold one secret: its limits are counted for each",
-    )
+    assert config.warnings == ("openai/a and groq/groq_api_key hold one secret: its limits are counted for each",)
 
 
 def test_globs_that_match_no_model_are_a_warning() -> None:
     model = '[[providers.openai.models]]\nname = "gpt-5.2"\n'
     assert load(f'{model}{CREDENTIAL}models = ["gpt-5*"]').warnings == ()
     assert load(f'{CREDENTIAL}models = ["gtp*", "x"]').warnings == (), "no model is known to compare with"
-    assert load(f'{model}{CREDENTIAL}models = ["gtp*", "x"]').warnings == (
-        "openai/a: no models match gtp*, x",
-    )
+    assert load(f'{model}{CREDENTIAL}models = ["gtp*", "x"]').warnings == ("openai/a: no models match gtp*, x",)
 
 
 # ---- the examples that are shipped

@@ -109,9 +109,7 @@ def test_what_is_unknown_lists_what_exists() -> None:
     assert "'zz/m'" in unknown(groups, "zz/m")
     assert "'zz/m'" in unknown(groups, ["a/m", "zz/m"])
     assert "'chat': expected provider/model in a list" in unknown(groups, ["chat"])
-    assert unknown(loaded(), []).startswith(
-        "'': expected at least one provider/model in a list; groups: none"
-    )
+    assert unknown(loaded(), []).startswith("'': expected at least one provider/model in a list; groups: none")
     assert unknown(groups, "")
 
 
@@ -217,9 +215,7 @@ def test_promotion_keeps_the_others_in_order(members: list[Candidate], data: st.
     moved = promoted(members, first)
     assert moved[0] == first
     assert sorted(moved) == sorted(members)
-    assert [member for member in moved if member != first] == [
-        member for member in members if member != first
-    ]
+    assert [member for member in moved if member != first] == [member for member in members if member != first]
     assert promoted(moved, first) == moved
 
 

@@ -16,7 +16,7 @@ from producer.journal.journal import create
 from tests.support.journal import KEYS, Desk, new_job
 from tests.support.servers import RedisServer, server_binaries, until
 from worker.heartbeat import Heartbeat
-from worker.journal.values import Claimed
+from worker.job import Claimed
 from worker.run import Run, Stop
 
 LEASE_MS = 400

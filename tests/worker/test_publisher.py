@@ -19,8 +19,8 @@ from producer.journal.journal import CANCEL, create, job_keys
 from producer.script import Argument, Script
 from tests.support.journal import KEYS, LEASE_MS, MAX_DEATHS, Desk, new_job
 from tests.support.servers import RedisServer, until
+from worker.job import Claimed, Finish
 from worker.journal.journal import Journal
-from worker.journal.values import Claimed, Finish
 from worker.publisher import Publication, Publisher, coalesced
 from worker.run import Run, Stop
 from worker.wire import Wire

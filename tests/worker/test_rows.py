@@ -16,12 +16,12 @@ def opened(rows: Rows, candidate: Candidate = A, credential: str | None = "team"
     return rows.open(candidate, credential, 10.0)
 
 
-def journaled(rows: Rows) -> dict[str, str]:
-    return {str(number): encoded(row) for number, row in enumerate(rows.as_json(), start=1)}
+def journaled(*attempts: Opened) -> dict[str, str]:
+    return {str(attempt.number): encoded(attempt.row) for attempt in attempts}
 
 
 def shown(rows: Rows) -> list[Attempt]:
-    return [Attempt.model_validate_json(row) for row in journaled(rows).values()]
+    return [Attempt.model_validate(row) for row in rows.as_json()]
 
 
 def test_J1_an_attempt_is_lost_until_its_end_is_known() -> None:
@@ -59,26 +59,30 @@ def test_an_answered_attempt_shows_its_usage() -> None:
 
 def test_numbers_go_on_where_the_earlier_run_stopped_and_are_read_as_numbers() -> None:
     earlier = Rows({})
-    for _ in range(10):
-        earlier.failed(opened(earlier), Failure(Outcome.SERVER_ERROR, ""), 10.0)
-    last = opened(earlier, B)
+    attempts = [*(opened(earlier) for _ in range(10)), opened(earlier, B)]
 
-    rows = Rows(journaled(earlier))
+    rows = Rows(journaled(*attempts))
 
-    assert last.number == 11
+    assert attempts[-1].number == 11
     assert opened(rows).number == 12
     assert [row["model"] for row in rows.as_json()] == ["a/m"] * 10 + ["b/m", "a/m"]
 
 
 def test_a_new_run_is_told_every_earlier_end() -> None:
-    earlier = Rows({})
-    earlier.failed(opened(earlier), Failure(Outcome.RATE_LIMITED, "slow down", 429, 2.5), 11.0)
-    opened(earlier, B)
+    earlier, ended = Rows({}), Failure(Outcome.RATE_LIMITED, "slow down", 429, 2.5)
+    first, second = opened(earlier), opened(earlier, B)
+    earlier.failed(first, ended, 11.0)
 
-    (first, second) = Rows(journaled(earlier)).failures()
+    told = list(Rows(journaled(first, second)).failures())
 
-    assert (first[0], first[1].outcome, first[1].status, first[1].retry_after_s) == (A, "rate_limited", 429, 2.5)
-    assert (second[0], second[1].outcome) == (B, "lost")
+    assert told == [(A, ended), (B, Failure(Outcome.LOST, ""))]
+
+
+def test_a_caller_is_shown_the_interfaces_fields_and_no_others() -> None:
+    rows = Rows({})
+    rows.failed(opened(rows), Failure(Outcome.RATE_LIMITED, "slow down", 429, 2.5), 11.0)
+
+    assert set(rows.as_json()[0]) == set(Attempt.model_fields)
 
 
 @pytest.mark.parametrize("outcome", [Outcome.CANCELLED, Outcome.DEADLINE])
@@ -104,9 +108,10 @@ def test_an_attempt_that_had_ended_keeps_its_end(outcome: Outcome) -> None:
 
 def test_A7_a_skipped_candidate_is_known_as_skipped_in_the_next_run_too() -> None:
     rows = Rows({})
-    rows.failed(opened(rows, A, None), Failure(Outcome.SKIPPED, "no credential"), 10.0)
+    skipped = opened(rows, A, None)
+    rows.failed(skipped, Failure(Outcome.SKIPPED, "no credential"), 10.0)
 
-    again = Rows(journaled(rows))
+    again = Rows(journaled(skipped))
 
     assert again.skipped(A)
     assert not again.skipped(B)
@@ -117,7 +122,7 @@ def test_the_last_row_is_the_newest() -> None:
     assert rows.last is None
 
     opened(rows)
-    opened(rows, B, "other")
+    last = opened(rows, B, "other")
 
-    assert rows.last == (2, rows.as_json()[1])
+    assert rows.last == (2, last.row)
     assert rows.last_credential == "other"

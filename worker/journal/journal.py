@@ -6,7 +6,6 @@ Every script checks the epoch and the owner first. A reply `lost` means that the
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
-from enum import StrEnum
 from typing import Any, cast
 
 import orjson
@@ -14,7 +13,7 @@ import orjson
 from producer.journal.journal import PRELUDE, SERVER_CLOCK, job_keys
 from producer.keys import Keys
 from producer.script import Argument, Call, Script
-from worker.journal.values import Claimed, Finish, Job, Refusal, Refused
+from worker.job import Claimed, Finish, Job, Refusal, Refused, Told
 from worker.run import Run
 
 CLAIM = Script.beside(__package__, "claim", PRELUDE)
@@ -30,16 +29,6 @@ TAKE_DUE = Script.beside(__package__, "take_due")
 WATERMARK = Script.beside(__package__, "watermark")
 
 
-class Told(StrEnum):
-    """First element of the scripts' replies."""
-
-    LOST = "lost"
-    GAP = "gap"
-    ENDED = "ended"
-    PARKED = "parked"
-    HANDED_BACK = "handed_back"
-
-
 class Journal:
     """
     >>> claim = await journal.claim(job_id, owner)
@@ -52,17 +41,15 @@ class Journal:
         self._max_deaths = max_deaths
 
     async def claim(self, job_id: str, owner: str) -> Claimed | Refused:
-        reply = await self._call(
-            CLAIM,
-            job_keys(self._keys, job_id),
-            (SERVER_CLOCK, job_id, owner, self._lease_ms, self._max_deaths),
-        )
+        keys = job_keys(self._keys, job_id)
+        reply = await self._call(CLAIM, keys, (SERVER_CLOCK, job_id, owner, self._lease_ms, self._max_deaths))
         if reply[0] != "claimed":
             rung = reply[2] if len(reply) > 2 else None
             return Refused(Refusal(reply[0]), None if rung is None else int(rung))
         epoch, left_ms, age_ms, deaths, request, canvas, priority, rung, rows = reply[1:]
         return Claimed(
             job_id=job_id,
+            keys=tuple(keys),
             owner=owner,
             epoch=int(epoch),
             left_ms=left_ms,
@@ -97,6 +84,5 @@ class Journal:
         return self._by_owner(PARK, run, wait_ms)
 
     def _by_owner(self, script: Script, run: Run, *args: Argument) -> Awaitable[list[Any]]:
-        keys = job_keys(self._keys, run.id)
-        reply = self._call(script, keys, (SERVER_CLOCK, run.id, run.epoch, run.owner, *args))
+        reply = self._call(script, run.keys, (SERVER_CLOCK, run.id, run.epoch, run.owner, *args))
         return cast(Awaitable[list[Any]], reply)

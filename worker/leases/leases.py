@@ -20,7 +20,7 @@ from worker.leases.values import Denied, Grant, Why
 from worker.outcomes import Mark
 
 TTL_MS = 12_000
-OPEN_MODELS = 200  # a provider's indexes that are kept: callers choose the models
+OPEN_MODELS = 50  # a provider's indexes that are kept: callers choose the models
 _OPENINGS = 5  # each is lost only to a configuration that changed meanwhile
 
 

@@ -43,9 +43,7 @@ class Options:
     cached: int = option(0, "prompt tokens that the usage calls cached")
     times: int = option(0, "only so many calls get the fault, later ones a good answer; 0: all")
     after_calls: int = option(0, "so many calls get a good answer before the fault begins")
-    scope: str = option(
-        "key", "`times` and `after_calls` count per `key` or per `model`", choices=("key", "model")
-    )
+    scope: str = option("key", "`times` and `after_calls` count per `key` or per `model`", choices=("key", "model"))
 
     after: int = option(0, "chunks sent before the fault")
     status: int = option(

@@ -40,21 +40,11 @@ BEHAVIOURS: dict[str, Behaviour] = {
         str(number): Behaviour(faults.status(number), message, _REFUSAL, {"after": "after_calls"})
         for number, (_, message) in STATUSES.items()
     },
-    "flaky": Behaviour(
-        faults.refuse, "`times` failures, then answers", {"times": 2, "status": 503, **_REFUSAL}
-    ),
-    "no_prefill": Behaviour(
-        faults.refuse_prefill, "400 if the conversation ends with an assistant's message"
-    ),
-    "cut": Behaviour(
-        faults.ends_with(Cut()), "closes the connection in the middle of the answer", {"after": 3}
-    ),
-    "reset": Behaviour(
-        faults.reset, "resets the connection (RST), before any byte or after chunks", {"after": 0}
-    ),
-    "stall": Behaviour(
-        faults.ends_with(Hang()), "stops in the middle, the connection stays open", {"after": 3}
-    ),
+    "flaky": Behaviour(faults.refuse, "`times` failures, then answers", {"times": 2, "status": 503, **_REFUSAL}),
+    "no_prefill": Behaviour(faults.refuse_prefill, "400 if the conversation ends with an assistant's message"),
+    "cut": Behaviour(faults.ends_with(Cut()), "closes the connection in the middle of the answer", {"after": 3}),
+    "reset": Behaviour(faults.reset, "resets the connection (RST), before any byte or after chunks", {"after": 0}),
+    "stall": Behaviour(faults.ends_with(Hang()), "stops in the middle, the connection stays open", {"after": 3}),
     "silence": Behaviour(faults.always(Hang()), "never sends a byte"),
     "headers_only": Behaviour(faults.always(Hang(after_headers=True)), "sends the headers, then nothing"),
     "slow": Behaviour(answer, "an answer whose first chunk comes late", {"first_ms": 20_000.0}),
@@ -63,12 +53,8 @@ BEHAVIOURS: dict[str, Behaviour] = {
     "empty_deltas": Behaviour(faults.empty_deltas, "a role, empty deltas, a finish reason", {"deltas": 3}),
     "zero_bytes": Behaviour(faults.always(Page(b"")), "200 and an empty body"),
     "no_done": Behaviour(faults.without(Done), "a finish reason but no `[DONE]`, then the end"),
-    "no_finish": Behaviour(
-        faults.without(Done, Finish), "text without a finish reason or `[DONE]`, then the end"
-    ),
-    "metadata_first": Behaviour(
-        faults.metadata_first, "meaningless chunks first, then an answer", {"deltas": 3}
-    ),
+    "no_finish": Behaviour(faults.without(Done, Finish), "text without a finish reason or `[DONE]`, then the end"),
+    "metadata_first": Behaviour(faults.metadata_first, "meaningless chunks first, then an answer", {"deltas": 3}),
     "error_in_stream": Behaviour(
         faults.error_in_stream, "an error object as an event of a 200", {"after": 0, "status": 0, **_ERROR}
     ),

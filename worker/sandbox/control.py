@@ -63,6 +63,4 @@ def _json(value: object) -> web.Response:
 
 
 def _error(message: str) -> web.Response:
-    return web.Response(
-        status=400, body=orjson.dumps({"error": {"message": message}}), content_type="application/json"
-    )
+    return web.Response(status=400, body=orjson.dumps({"error": {"message": message}}), content_type="application/json")

@@ -108,9 +108,7 @@ class Exchange:
 
     async def _refuse(self, refusal: Refusal) -> None:
         self._visit.close("refused" if refusal.status >= 400 else "finished")
-        kind, body = (
-            ("text/html", refusal.html) if refusal.html else (JSON, self._wire.render_error(refusal.failure))
-        )
+        kind, body = ("text/html", refusal.html) if refusal.html else (JSON, self._wire.render_error(refusal.failure))
         await self._send(refusal.status, kind, body, refusal.headers)
 
     async def _cut(self) -> None:
@@ -131,9 +129,7 @@ class Exchange:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self._request.transport.abort()
 
-    async def _send(
-        self, status: int, kind: str, body: bytes, headers: Mapping[str, str] | None = None
-    ) -> None:
+    async def _send(self, status: int, kind: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         """A response with its whole body."""
         await self._open(status, {"Content-Type": kind, "Content-Length": str(len(body)), **(headers or {})})
         await self._write(body)

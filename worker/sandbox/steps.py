@@ -91,20 +91,7 @@ class Failure:
     """Google's `retryDelay` in the details, verbatim."""
 
 
-Event = (
-    Role
-    | Text
-    | Reasoning
-    | ToolCall
-    | Arguments
-    | Finish
-    | Usage
-    | Done
-    | Comment
-    | Metadata
-    | Garbage
-    | Failure
-)
+Event = Role | Text | Reasoning | ToolCall | Arguments | Finish | Usage | Done | Comment | Metadata | Garbage | Failure
 
 OUTPUT = frozenset({Text, Stamp, Reasoning, ToolCall, Arguments})
 """The events that are output; the log, `after` and `max_tokens` count these and call them chunks."""

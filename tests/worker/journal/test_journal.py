@@ -25,8 +25,8 @@ from tests.support.journal import (
     Desk,
     delta,
 )
+from worker.job import Claimed, Refusal, Refused
 from worker.journal.journal import LOOK, WATERMARK
-from worker.journal.values import Claimed, Refusal, Refused
 from worker.run import Run
 
 LOOK_MS = 5_000

@@ -26,7 +26,7 @@ from redis import Redis
 from producer.lifecycle import FINAL, LAST, SEAL_SEQ, Entry, EntryId, State, Step, next_state
 from tests.conftest import keys_without_ttl
 from tests.support.journal import COMMIT, LEASE_MS, START_MS, Desk, delta
-from worker.journal.values import Claimed, Refusal
+from worker.job import Claimed, Refusal
 from worker.run import Run
 
 MAX_DEATHS = 3

@@ -17,9 +17,7 @@ class Client:
         self.url = server.url
         self.http = httpx.Client(base_url=server.url.removesuffix("/v1"), timeout=10)
 
-    def call(
-        self, model: str, *, key: str = "me", content: Any = "one two three", **fields: Any
-    ) -> httpx.Response:
+    def call(self, model: str, *, key: str = "me", content: Any = "one two three", **fields: Any) -> httpx.Response:
         body = {"model": model, "messages": [{"role": "user", "content": content}], **fields}
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         return self.http.post("/v1/chat/completions", json=body, headers=headers)

@@ -50,9 +50,7 @@ def test_own_and_shared_options_exist():
         assert set(row.own) <= names, name
 
 
-@pytest.mark.parametrize(
-    "model", ["nosuch", "answer?nosuch=1", "cut?after=x", "answer?after=1", "answer?chunks"]
-)
+@pytest.mark.parametrize("model", ["nosuch", "answer?nosuch=1", "cut?after=x", "answer?after=1", "answer?chunks"])
 def test_what_does_not_exist_is_named(model):
     with pytest.raises(BadOption, match="does not exist"):
         parse_model(model)

@@ -15,9 +15,7 @@ def test_an_outage_and_its_end(sandbox):
     assert sandbox.call("gpt-main").status_code == 404
 
 
-@pytest.mark.parametrize(
-    "path", ["answer?chunks=2&text=a b", quote("answer?chunks=2&text=a b"), "provider/name"]
-)
+@pytest.mark.parametrize("path", ["answer?chunks=2&text=a b", quote("answer?chunks=2&text=a b"), "provider/name"])
 def test_names_with_options(sandbox, path):
     model = "provider/name" if "/" in path else "answer?chunks=2&text=a b"
     sandbox.http.put(f"/sandbox/behaviours/{path}", json={"behaviour": "500"})

@@ -48,10 +48,7 @@ def test_options():
 
 def test_options_with_defaults():
     tables = DOCUMENT.read_text(encoding="utf-8").split("| option | default | meaning |\n")[1:]
-    rows = [
-        re.findall(r"^\| `(\w+)` \| `?([^`|]*?)`? \| (.*) \|$", text.partition("\n\n")[0], re.M)
-        for text in tables
-    ]
+    rows = [re.findall(r"^\| `(\w+)` \| `?([^`|]*?)`? \| (.*) \|$", text.partition("\n\n")[0], re.M) for text in tables]
     shared = [each for each in fields(Options) if each.name in SHARED]
     for documented, in_code in zip(rows, (shared, fields(Limits)), strict=True):
         assert documented == [(each.name, shown(each.default), each.metadata["meaning"]) for each in in_code]

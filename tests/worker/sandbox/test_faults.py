@@ -25,9 +25,7 @@ def test_statuses(sandbox, status, stream):
     assert sandbox.last_call()["end"] == "refused"
 
 
-@pytest.mark.parametrize(
-    "retry_after", ["2", "0.25", "Wed, 21 Oct 2026 07:28:00 GMT", "1767225600", "1767225600000"]
-)
+@pytest.mark.parametrize("retry_after", ["2", "0.25", "Wed, 21 Oct 2026 07:28:00 GMT", "1767225600", "1767225600000"])
 def test_retry_after_is_sent_verbatim(sandbox, retry_after):
     assert sandbox.call(f"429?retry_after={retry_after}").headers["Retry-After"] == retry_after
 

@@ -26,18 +26,13 @@ def test_an_answer_streamed_and_not(sandbox):
 
 
 def test_echo(sandbox):
-    assert (
-        sandbox.call("echo", content="say  this\n").json()["choices"][0]["message"]["content"]
-        == "say  this\n"
-    )
+    assert sandbox.call("echo", content="say  this\n").json()["choices"][0]["message"]["content"] == "say  this\n"
 
 
 def test_a_stamp_is_the_time_of_sending(sandbox):
     with sandbox.stream("answer?chunks=10&every_ms=20&stamp=1") as response:
         lines = ((line, time.time_ns()) for line in response.iter_lines())
-        late_ns = [
-            now - int(found[1]) for line, now in lines if (found := re.search(r'"content":"(\d+) "', line))
-        ]
+        late_ns = [now - int(found[1]) for line, now in lines if (found := re.search(r'"content":"(\d+) "', line))]
     assert len(late_ns) == 10
     assert sorted(late_ns)[5] < 10_000_000
 

@@ -91,9 +91,7 @@ def test_body():
                 "role": "assistant",
                 "content": "a b",
                 "reasoning_content": "hm",
-                "tool_calls": [
-                    {"id": "c0", "type": "function", "function": {"name": "find", "arguments": "{}"}}
-                ],
+                "tool_calls": [{"id": "c0", "type": "function", "function": {"name": "find", "arguments": "{}"}}],
             },
         }
     ]
@@ -101,9 +99,7 @@ def test_body():
 
 
 def test_an_error_has_all_it_was_given():
-    error = json.loads(
-        render_error(Failure("odd", "text", status=429, kind=429, retry_delay="156h14m36.7s"))
-    )["error"]
+    error = json.loads(render_error(Failure("odd", "text", status=429, kind=429, retry_delay="156h14m36.7s")))["error"]
     assert (error["code"], error["message"], error["status"], error["type"]) == (
         "odd",
         "text",
@@ -138,9 +134,7 @@ def test_a_request_is_read():
             {"role": "assistant", "content": "so far"},
         ],
     }
-    assert parse_ask(json.dumps(request).encode()) == Ask(
-        "m", True, True, 5, 6, "two parts", "so far", ("find",)
-    )
+    assert parse_ask(json.dumps(request).encode()) == Ask("m", True, True, 5, 6, "two parts", "so far", ("find",))
 
 
 @pytest.mark.parametrize(
@@ -164,8 +158,6 @@ def test_a_request_that_cannot_be_read(body):
     assert asked.status == 400
 
 
-@pytest.mark.parametrize(
-    ("header", "token"), [("Bearer a?b=c", "a?b=c"), ("bearer x", "x"), ("Basic x", ""), ("", "")]
-)
+@pytest.mark.parametrize(("header", "token"), [("Bearer a?b=c", "a?b=c"), ("bearer x", "x"), ("Basic x", ""), ("", "")])
 def test_token(header, token):
     assert parse_token({"Authorization": header}) == token

@@ -1,4 +1,4 @@
-"""What the journal gives and takes."""
+"""A job, as a worker has it: what was asked for, what a claim gives, how it ends."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class Job:
 @dataclass(frozen=True, slots=True)
 class Claimed:
     job_id: str
+    keys: tuple[str, ...]  # KEYS of every journal script
     owner: str  # `<process>/<execution>`
     epoch: int
     left_ms: int  # until the deadline
@@ -57,3 +58,13 @@ class Finish:
     code: str
     result: str
     attempt: tuple[int, str] = (0, "")
+
+
+class Told(StrEnum):
+    """First element of the scripts' replies."""
+
+    LOST = "lost"
+    GAP = "gap"
+    ENDED = "ended"
+    PARKED = "parked"
+    HANDED_BACK = "handed_back"
