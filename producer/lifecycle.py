@@ -126,10 +126,11 @@ class EntryId(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> EntryId:
-        match = re.fullmatch(r"(\d{1,20})-(\d{1,20})", text)
-        if match is None:
+        match = re.fullmatch(r"([0-9]{1,20})-([0-9]{1,20})", text)
+        numbers = [int(part) for part in match.groups()] if match else []
+        if not numbers or max(numbers) > SEAL_SEQ:
             raise InvalidEventId(f"after={text!r}: expected the id of an event, as '<epoch>-<seq>'")
-        return cls(int(match[1]), int(match[2]))
+        return cls(*numbers)
 
     def __str__(self) -> str:
         return f"{self.epoch}-{self.seq}"

@@ -69,8 +69,8 @@ def follow(keys: Keys, job_id: str, after: str | None, until_s: float | None) ->
             return False
         opening = yield from _ask(lambda redis: redis.xrange(stream, f"{at.epoch}-0", f"{at.epoch}-1"), until_s)
         transcript.prime(opening, at)
-    live = ended = False
-    block_ms: int | None = None
+    ended = False
+    block_ms: int | None = None  # the first look does not wait: the job may have ended, or never been
     while True:
         rows = yield from _ask(_read(stream, cursor, block_ms), until_s)
         for cursor, fields in rows[0][1] if rows else ():
@@ -86,8 +86,7 @@ def follow(keys: Keys, job_id: str, after: str | None, until_s: float | None) ->
                 yield from _conclude(keys, job_id, _ending_of(record), until_s)
                 return True
             ended = record.state in FINAL  # perhaps since the stream was read: it is read once more
-            live = not ended
-        block_ms = _left_ms(until_s) if live else None  # waits only where all was read and more will come
+        block_ms = None if ended else _left_ms(until_s)
 
 
 def conclude(keys: Keys, job_id: str, until_s: float | None) -> Following[None]:

@@ -95,8 +95,11 @@ def new_job(client: Client, request: CompletionRequest, task_id: str | None, cou
         "after_commit": after_commit,
         "max_output_bytes": defaults.max_output_bytes,
     }
-    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
-    size = len(text.encode("utf-8", "surrogatepass"))
+    try:
+        text = json.dumps(content, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+        size = len(text.encode())
+    except ValueError:
+        raise InvalidRequest("request: a number or a text that JSON in UTF-8 cannot carry") from None
     if size > defaults.max_request_bytes:
         raise InvalidRequest(f"request: {size} bytes; at most {defaults.max_request_bytes} are allowed")
     return NewJob(

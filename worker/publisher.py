@@ -163,7 +163,7 @@ def coalesced(deltas: Sequence[JsonObject]) -> JsonObject:
     """Several deltas as one that says the same."""
     if len(deltas) == 1:
         return deltas[0]
-    if all(len(delta) == 1 and "content" in delta for delta in deltas):
+    if all(len(delta) == 1 and isinstance(delta.get("content"), str) for delta in deltas):
         return {"content": "".join(delta["content"] for delta in deltas)}
     merged: JsonObject = {}
     for delta in deltas:

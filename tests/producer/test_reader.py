@@ -49,8 +49,12 @@ def types(events: list[Event]) -> list[str]:
     return [event.type for event in events]
 
 
+ROW = '{"model": "sandbox/answer", "outcome": "cut", "started_at": "2026-01-01T00:00:00Z"}'
+
+
 def tell(desk: Desk, run: Run) -> None:
     """An answer that breaks off, and the one that stands."""
+    desk.attempt(run, ROW)
     desk.say(run, "half ", "of ")
     run.epoch = desk.restart(run) or 0
     desk.say(run, "the ", "whole")
@@ -170,12 +174,15 @@ def test_the_time_given_bounds_a_silent_job(redis: Redis, desk: Desk) -> None:
 
 def test_the_time_given_bounds_a_job_that_never_stops_talking(redis: Redis, desk: Desk, run: Run) -> None:
     desk.say(run, "0 ")
-    began_s, seq = time.monotonic(), 3
-    with pytest.raises(TimeoutError):
-        for _ in read(redis, timeout_s=0.3):
+    began_s = time.monotonic()
+
+    def listen() -> None:
+        for seq, _ in enumerate(read(redis, timeout_s=0.3), 3):
             desk.publish(run, seq, delta(f"{seq} "))
-            seq += 1
             assert time.monotonic() - began_s < 5
+
+    with pytest.raises(TimeoutError):
+        listen()
 
 
 def test_no_time_at_all_still_gives_what_is_there(redis: Redis, desk: Desk, run: Run) -> None:
