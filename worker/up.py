@@ -33,7 +33,6 @@ def up(port: int | None, *, as_json: bool) -> None:
             household.start_redis(taken)
             if needs_sandbox(config):
                 environ["SANDBOX_API_BASE"] = household.start_sandbox(free_port(SANDBOX_PORT))
-                environ["SANDBOX_API_KEY"] = os.environ.get("SANDBOX_API_KEY", "local")  # it wants one, and takes any
             household.start_worker(environ, config.worker.grace_s)
             _tell(environ, as_json)
             household.wait()

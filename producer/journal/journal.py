@@ -20,8 +20,9 @@ from producer.result import Attempt, CompletionResult, JobError
 from producer.script import Argument, Script
 
 PRELUDE = "producer.journal:prelude"
-CREATE = Script.beside(__package__, "create", "prelude")
-CANCEL = Script.beside(__package__, "cancel", "prelude")
+CLOCK = "producer.journal:clock"
+CREATE = Script.beside(__package__, "create", PRELUDE, CLOCK)
+CANCEL = Script.beside(__package__, "cancel", PRELUDE, CLOCK)
 
 RECORD_FIELDS = ("state", "result", "epoch", "created", "ended")
 
@@ -105,6 +106,7 @@ def create(client: Redis, keys: Keys, job: NewJob) -> State:
 
 def cancel(client: Redis, keys: Keys, job_id: str) -> bool:
     """True if this call ended the job, or was the first to ask its owner to."""
+    _reach(client)
     reply = CANCEL.run(client, job_keys(keys, job_id), [SERVER_CLOCK, job_id])
     if reply[0] == "gone":
         raise JobNotFound(f"job {job_id}: not found; it never was, or its record has expired")

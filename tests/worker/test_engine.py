@@ -16,8 +16,8 @@ from producer.tasks import new_job
 from tests.support.journal import JOB, KEYS, Desk
 from tests.support.servers import RedisServer, Sandbox, until
 from worker.config import Config
+from worker.ending import Ended, LetGo, Verdict
 from worker.engine import Engine
-from worker.runner import Ended, LetGo, Verdict
 
 Start = Callable[..., "Host"]
 

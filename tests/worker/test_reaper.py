@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 from kombu.exceptions import OperationalError
@@ -11,11 +12,12 @@ from redis import Redis
 
 from producer.connection import connect
 from producer.journal.journal import CREATE, job_keys
+from producer.script import Script
 from tests.support.journal import DEADLINE_MS, KEYS, LEASE_MS, Desk, new_job
 from tests.support.servers import RedisServer, until
 from worker import reaper
 from worker.journal.journal import CLAIM
-from worker.pipeline import run_all
+from worker.pipeline import Arguments, run_all
 from worker.reaper import Reaper
 
 INTERACTIVE = KEYS.queue("interactive")
@@ -154,18 +156,24 @@ LOST = 3_000  # the number of the one whose doorbell was lost
 def test_J15_no_doorbell_of_a_backlog_is_rung_twice_and_a_lost_one_is_rung_once(sweeper: Sweeper, redis: Redis) -> None:
     jobs = [f"job-{number}" for number in range(BACKLOG)]
     submitted_ms = [sweeper.now_ms - SPREAD_MS - LOOK_MS + number * SPREAD_MS // BACKLOG for number in range(BACKLOG)]
-    run_all(redis, CREATE, [_created(job, at) for job, at in zip(jobs, submitted_ms, strict=True)])
+    run_in_parts(redis, CREATE, [_created(job, at) for job, at in zip(jobs, submitted_ms, strict=True)])
 
     for received in range(0, BACKLOG, BACKLOG // 4):  # the queue is worked off in its order
         sweep_all(sweeper, redis)
         batch = [number for number in range(received, received + BACKLOG // 4) if number != LOST]
-        replies = run_all(redis, CLAIM, [_claimed(jobs[number]) for number in batch])
+        replies = run_in_parts(redis, CLAIM, [_claimed(jobs[number]) for number in batch])
         assert {reply[0] for reply in replies} == {"claimed"}
         sweeper.newest_ring_ms["interactive"] = max(int(reply[8]) for reply in replies)
     sweep_all(sweeper, redis)
 
     redis.flushall()  # to look whether each of so many has a TTL takes its time
     assert Counter(sweeper.rung) == {(jobs[LOST], INTERACTIVE): 1}
+
+
+def run_in_parts(redis: Redis, script: Script, calls: Sequence[Arguments]) -> list[Any]:
+    """So many at once would outlast the client's patience."""
+    parts = (calls[first : first + 500] for first in range(0, len(calls), 500))
+    return [reply for part in parts for reply in run_all(redis, script, part)]
 
 
 def sweep_all(sweeper: Sweeper, redis: Redis) -> None:
@@ -178,11 +186,11 @@ def sweep_all(sweeper: Sweeper, redis: Redis) -> None:
         sweeper.reaper.sweep()
 
 
-def _created(job_id: str, at_ms: int) -> tuple[list[str], list[object]]:
+def _created(job_id: str, at_ms: int) -> Arguments:
     return job_keys(KEYS, job_id), [at_ms, *new_job(job_id).arguments[1:]]
 
 
-def _claimed(job_id: str) -> tuple[list[str], list[object]]:
+def _claimed(job_id: str) -> Arguments:
     return job_keys(KEYS, job_id), [0, job_id, "a", 600_000, 5]
 
 

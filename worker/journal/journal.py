@@ -10,21 +10,21 @@ from typing import Any, cast
 
 import orjson
 
-from producer.journal.journal import PRELUDE, SERVER_CLOCK, job_keys
+from producer.journal.journal import CLOCK, PRELUDE, SERVER_CLOCK, job_keys
 from producer.keys import Keys
 from producer.script import Argument, Call, Script
 from worker.job import Claimed, Finish, Job, Refusal, Refused, Told
 from worker.run import Run
 
-CLAIM = Script.beside(__package__, "claim", PRELUDE)
-HEARTBEAT = Script.beside(__package__, "heartbeat", PRELUDE)
+CLAIM = Script.beside(__package__, "claim", PRELUDE, CLOCK)
+HEARTBEAT = Script.beside(__package__, "heartbeat", PRELUDE, CLOCK)
 ATTEMPT = Script.beside(__package__, "attempt", PRELUDE)
-PUBLISH = Script.beside(__package__, "publish", PRELUDE, "prelude")
-RESTART = Script.beside(__package__, "restart", PRELUDE)
-FINISH = Script.beside(__package__, "finish", PRELUDE, "prelude")
-HAND_BACK = Script.beside(__package__, "hand_back", PRELUDE)
-PARK = Script.beside(__package__, "park", PRELUDE)
-LOOK = Script.beside(__package__, "look", PRELUDE)
+PUBLISH = Script.beside(__package__, "publish", PRELUDE, "append")
+RESTART = Script.beside(__package__, "restart", PRELUDE, CLOCK)
+FINISH = Script.beside(__package__, "finish", PRELUDE, CLOCK, "append")
+HAND_BACK = Script.beside(__package__, "hand_back", PRELUDE, CLOCK)
+PARK = Script.beside(__package__, "park", PRELUDE, CLOCK)
+LOOK = Script.beside(__package__, "look", PRELUDE, CLOCK)
 TAKE_DUE = Script.beside(__package__, "take_due")
 WATERMARK = Script.beside(__package__, "watermark")
 

@@ -104,8 +104,6 @@ class Desk:
 
 def authorise(token: str) -> tuple[Limits, Refusal | None]:
     """What a token is allowed, and the refusal if it is nothing at all."""
-    if not token:
-        return Limits(), Refusal(failure(401, message="You did not provide an API key."), 401)
     try:
         _, limits = parse_key(token)
     except BadOption as error:

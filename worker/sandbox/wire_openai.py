@@ -33,9 +33,9 @@ TYPES = {402: "billing_error", 403: "permission_error", 408: "timeout_error", 42
 
 
 def parse_token(headers: Mapping[str, str]) -> str:
-    """The bearer token; empty without one."""
+    """The bearer token; who brings none is `anonymous`, a key without limits."""
     scheme, _, token = headers.get("Authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""
+    return (token.strip() if scheme.lower() == "bearer" else "") or "anonymous"
 
 
 def parse_ask(body: bytes) -> Ask | Refusal:

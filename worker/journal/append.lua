@@ -1,4 +1,4 @@
--- What the scripts share that add to an answer.
+-- What makes an answer grow, for publish and finish.
 
 -- Appends ARGV[from..] as the entries of this epoch from seq `first` on; the entry with seq 1 is the commit.
 -- What is in the stream already is skipped. -> nil, or the seq from which entries are missing
@@ -14,6 +14,7 @@ local function append(epoch, first, from)
       redis.call('XADD', STREAM, epoch .. '-' .. seq, 'd', value)
     end
   end
+  if last == stored then return end
   if stored == 0 then keep(STREAM) end
-  if last > stored then redis.call('HSET', RECORD, 'seq', last, 'state', 'streaming') end
+  redis.call('HSET', RECORD, 'seq', last, 'state', 'streaming')
 end
