@@ -28,6 +28,7 @@ def _worker_settings() -> dict[str, Any]:
     return {
         "worker_pool": "prefork" if prefork else POOL,
         "worker_concurrency": None if prefork else _concurrency(os.environ),
+        "worker_consumer": "worker.consumer:UnhurriedConsumer",
         "worker_prefetch_multiplier": 1,
         "worker_disable_prefetch": True,
         "task_acks_late": False,
