@@ -7,6 +7,7 @@ sweep. `run` blocks a pool's thread until its job is let go or has ended.
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 import uuid
@@ -77,6 +78,7 @@ class Engine:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
+        _spare_the_collector()
         self._thread.start()
         self._await(self._open())
         self._heartbeat.start()
@@ -139,6 +141,13 @@ class Engine:
 
     def _submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+
+def _spare_the_collector() -> None:
+    """Streams make many small objects and few cycles: measured, a sixth of their CPU went into looking for those."""
+    gc.collect()
+    gc.freeze()  # what was loaded up to here stays
+    gc.set_threshold(20_000, 20, 50)
 
 
 def _limits(provider: Provider) -> ProviderLimits:

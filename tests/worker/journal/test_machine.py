@@ -17,7 +17,6 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -91,28 +90,22 @@ class JournalMachine(RuleBasedStateMachine):
         self.words = map(str, itertools.count(1))
         self.snapshot: tuple[Model, Any] = (copy.deepcopy(self.model), self.desk.contents())
 
-    @precondition(lambda self: self.model.state in FINAL)
-    @rule(countdown_ms=countdowns, after_commit=terms)
-    def submit_another(self, countdown_ms: int, after_commit: str) -> None:
-        self.submit(countdown_ms, after_commit)
-
     # ---- what workers do
 
-    @rule()
-    def claim(self) -> None:
+    @rule(countdown_ms=countdowns, after_commit=terms, anew=st.booleans())
+    def claim(self, countdown_ms: int, after_commit: str, anew: bool) -> None:
+        if anew and self.model.state in FINAL:
+            self.submit(countdown_ms, after_commit)
         self._claim(next(self.owners))
 
     @rule(data=st.data())
     def claim_again(self, data: st.DataObject) -> None:
-        if self.speakers:
-            self._claim(self._draw(data).run.owner)
+        self._claim(self._draw(data).run.owner)
 
     @rule(data=st.data(), words=st.integers(1, 3), resent=st.integers(-1, 5))
     def publish(self, data: st.DataObject, words: int, resent: int) -> None:
         """Also what is there already, as after a lost reply; and beyond it, as if an earlier one were lost."""
-        speaker = self._draw(data) if self.speakers else None
-        if speaker is None:
-            return
+        speaker = self._draw(data)
         self._think(speaker, words)
         stored = len(self.model.published)
         first = max(1, min(len(speaker.entries), stored + 1 - resent))
@@ -127,8 +120,8 @@ class JournalMachine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def restart(self, data: st.DataObject) -> None:
-        speaker = self._draw(data) if self.speakers else None
-        if speaker is None or (self.model.owned_by(speaker.run) and self.model.state is not State.STREAMING):
+        speaker = self._draw(data)
+        if self.model.owned_by(speaker.run) and self.model.state is not State.STREAMING:
             return
         epoch = self.desk.restart(speaker.run)
         assert (epoch is not None) == self.model.owned_by(speaker.run)
@@ -141,9 +134,7 @@ class JournalMachine(RuleBasedStateMachine):
 
     @rule(data=st.data(), step=st.sampled_from([Step.COMPLETE, Step.FAIL, Step.CANCEL]), words=st.integers(0, 2))
     def finish(self, data: st.DataObject, step: Step, words: int) -> None:
-        speaker = self._draw(data) if self.speakers else None
-        if speaker is None:
-            return
+        speaker = self._draw(data)
         self._think(speaker, max(words, 1 if step is Step.COMPLETE and not speaker.entries else 0))
         state = {Step.COMPLETE: State.COMPLETED, Step.FAIL: State.FAILED, Step.CANCEL: State.CANCELLED}[step]
         own_end = (self.model.owner, self.model.epoch) == (speaker.run.owner, speaker.run.epoch)
@@ -157,14 +148,13 @@ class JournalMachine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def hand_back(self, data: st.DataObject) -> None:
-        speaker = self._draw(data) if self.speakers else None
-        if speaker is not None:
-            self._let_go(speaker, self.desk.hand_back(speaker.run), Step.HAND_BACK, "handed_back")
+        speaker = self._draw(data)
+        self._let_go(speaker, self.desk.hand_back(speaker.run), Step.HAND_BACK, "handed_back")
 
     @rule(data=st.data(), wait_ms=st.integers(1_000, 60_000))
     def park(self, data: st.DataObject, wait_ms: int) -> None:
-        speaker = self._draw(data) if self.speakers else None
-        if speaker is None or (self.model.owned_by(speaker.run) and self.model.state is not State.RUNNING):
+        speaker = self._draw(data)
+        if self.model.owned_by(speaker.run) and self.model.state is not State.RUNNING:
             return
         owned = self.model.owned_by(speaker.run)
         self._let_go(speaker, self.desk.park(speaker.run, wait_ms), Step.PARK, "parked")
@@ -173,9 +163,7 @@ class JournalMachine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def beat(self, data: st.DataObject) -> None:
-        speaker = self._draw(data) if self.speakers else None
-        if speaker is None:
-            return
+        speaker = self._draw(data)
         kept = self.model.owner == speaker.run.owner and self.model.state not in FINAL
         assert (self.desk.beat(speaker.run)[0] == "held") == kept
         if kept:
@@ -183,16 +171,17 @@ class JournalMachine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def attempt(self, data: st.DataObject) -> None:
-        speaker = self._draw(data) if self.speakers else None
-        if speaker is not None:
-            written = self.desk.attempt(speaker.run)[0] == "written"
-            assert written == self.model.owned_by(speaker.run)
+        speaker = self._draw(data)
+        written = self.desk.attempt(speaker.run)[0] == "written"
+        assert written == self.model.owned_by(speaker.run)
 
     # ---- what others do
 
-    @rule()
-    def cancel(self) -> None:
+    @rule(spare=st.integers(0, 3))
+    def cancel(self, spare: int) -> None:
         model, before = self.model, self.model.cancel
+        if spare and model.lease <= self.desk.now_ms:
+            return  # it would be the end of it
         reply = self.desk.cancel()[0]
         if model.state in FINAL:
             assert reply == "ended"
@@ -204,8 +193,10 @@ class JournalMachine(RuleBasedStateMachine):
             assert reply == ("ended" if before else "cancelled")
             model.end_from_outside(Step.CANCEL)
 
-    @rule(watermark=st.sampled_from([0, START_MS * 2]), empty=st.booleans())
-    def sweep(self, watermark: int, empty: bool) -> None:
+    @rule(watermark=st.sampled_from([0, START_MS * 2]), empty=st.booleans(), early=st.booleans())
+    def sweep(self, watermark: int, empty: bool, early: bool) -> None:
+        if not early:
+            self.desk.now_ms = max(self.desk.now_ms, self.desk.due_ms() or 0)
         model, now = self.model, self.desk.now_ms
         for job_id in self.desk.take_due():
             assert self.desk.due_ms() == now + 5_000
@@ -229,7 +220,7 @@ class JournalMachine(RuleBasedStateMachine):
     def submit_again(self) -> None:
         assert self.desk.create() == ["same", self.model.state]
 
-    @rule(ms=st.integers(-20_000, 20_000) | st.sampled_from([LEASE_MS - 1, LEASE_MS]))
+    @rule(ms=st.integers(-20_000, 20_000) | st.sampled_from([5_000, LEASE_MS - 1, LEASE_MS]))
     def let_time_pass(self, ms: int) -> None:
         self.desk.advance(ms)
 
@@ -351,7 +342,14 @@ class JournalMachine(RuleBasedStateMachine):
         self.model.published = list(speaker.entries)
 
     def _draw(self, data: st.DataObject) -> Speaker:
-        """The newest as often as all that came before it."""
+        """The newest as often as all that came before it; a new one where nobody owns the job."""
+        idle = self.model.lease <= self.desk.now_ms and self.model.state not in FINAL
+        if not self.speakers or (idle and data.draw(st.booleans())):
+            self.desk.now_ms = max(self.desk.now_ms, self.model.not_before)
+            self._claim(next(self.owners))
+        if not self.speakers:  # it was cancelled, or had to end
+            self.submit(0, "restart")
+            self._claim(next(self.owners))
         return data.draw(st.just(self.speakers[-1]) | st.sampled_from(self.speakers))
 
 
