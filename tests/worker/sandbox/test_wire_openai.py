@@ -158,6 +158,8 @@ def test_a_request_that_cannot_be_read(body):
     assert asked.status == 400
 
 
-@pytest.mark.parametrize(("header", "token"), [("Bearer a?b=c", "a?b=c"), ("bearer x", "x"), ("Basic x", "anonymous"), ("", "anonymous")])
+@pytest.mark.parametrize(
+    ("header", "token"), [("Bearer a?b=c", "a?b=c"), ("bearer x", "x"), ("Basic x", "anonymous"), ("", "anonymous")]
+)
 def test_token(header, token):
     assert parse_token({"Authorization": header}) == token
