@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,17 +23,19 @@ CASES = {"stream": stream, "jobs": jobs}
 @click.option(
     "--profile",
     type=click.Path(path_type=Path, file_okay=False),
-    help="A directory for profiles of understudy's worker, as collapsed stacks; sampling slows it down a little.",
+    help="A directory for flame graphs of understudy's worker, by py-spy, which slows it down.",
 )
 def main(cases: Sequence[str], runs: int, profile: Path | None) -> None:
     """Run the CASES, all by default."""
+    if profile is not None and shutil.which("py-spy") is None:
+        raise click.UsageError("--profile: py-spy is not installed")
     console = Console()
     console.print(f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f} before the start, medians of {runs}")
     for name in cases or CASES:
         file = None
         if profile is not None:
             profile.mkdir(parents=True, exist_ok=True)
-            file = profile / f"{name}.txt"
+            file = profile / f"{name}.svg"
         console.print(_table(name, CASES[name].run(runs, file)))
 
 

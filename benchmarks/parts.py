@@ -10,6 +10,7 @@ calls of EVALSHA are counted in their place.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -25,6 +26,9 @@ from redis import Redis
 
 from benchmarks.program import Program
 from tests.support.servers import ROOT, RedisServer, Sandbox, server_binaries, until
+
+SETTINGS = ("UNDERSTUDY_BROKER_URL", "UNDERSTUDY_CONFIG", "UNDERSTUDY_NAMESPACE", "MODEL_FALLBACK_GROUPS")
+"""Those of the caller, which must not count here."""
 
 S = TypeVar("S")
 
@@ -72,17 +76,17 @@ class Place:
         sandbox = Sandbox()
         stack.callback(sandbox.stop)
         self.environ = {
+            **dict.fromkeys(SETTINGS, ""),
             "REDIS_URL": self._server.url,
             "SANDBOX_API_BASE": sandbox.url,
             "SANDBOX_API_KEY": "bench",
         }
         self.redis = stack.enter_context(Redis.from_url(self._server.url, decode_responses=True))
 
-    def worker(self, app: str, *flags: str, profile: Path | None = None) -> int:
+    def worker(self, app: str, *flags: str) -> int:
         """The process id of `celery -A app worker`, which may not be ready yet; its log level is Celery's own."""
-        sampled = () if profile is None else ("benchmarks.sampler", str(profile.resolve()))
         worker = subprocess.Popen(
-            [sys.executable, "-m", *sampled, "celery", "-A", app, "worker", "-n", f"{app}@%h", *flags],
+            [sys.executable, "-m", "celery", "-A", app, "worker", "-n", f"{app}@%h", *flags],
             cwd=self._directory,
             env={**os.environ, **self.environ, "PYTHONPATH": str(ROOT)},
             stdout=self._log,
@@ -90,6 +94,12 @@ class Place:
         )
         self._stack.callback(_end, worker)
         return worker.pid
+
+    def profile(self, process: int, file: Path) -> None:
+        """Have py-spy watch a process until the end. Only what holds the GIL counts: hundreds of threads wait."""
+        command = ["py-spy", "record", "--gil", "-r", "50", "-d", "3600", "-p", str(process), "-o", str(file)]
+        spy = subprocess.Popen(command, stdout=self._log, stderr=subprocess.STDOUT)
+        self._stack.callback(_end, spy, signal.SIGINT)
 
     def program(self, module: str) -> Program:
         return self._stack.enter_context(Program(module, self.environ))
@@ -100,9 +110,11 @@ class Place:
     def await_results(self, ids: Sequence[str]) -> None:
         """Until Celery's result of every task is stored."""
         keys = [f"celery-task-meta-{each}" for each in ids]
-        until(
-            lambda: self.redis.exists(*keys) == len(keys), 120, f"every result is stored\n{self._log_path.read_text()}"
-        )
+        try:
+            until(lambda: self.redis.exists(*keys) == len(keys), 120, "every result is stored")
+        except AssertionError as error:
+            error.add_note(self._log_path.read_text())
+            raise
         failed = [result for result in self.redis.mget(keys) if '"SUCCESS"' not in result]
         assert not failed, failed[0]
 
@@ -125,15 +137,17 @@ class Meter:
         self._server_ns = _cpu_ns(server)
         self._cpu_ns = _cpu_ns(process)
         self._start_s = time.monotonic()
+        self._busy_s = _machine_busy_s()
 
     def read(self) -> Spent:
         seconds = time.monotonic() - self._start_s
+        busy = (_machine_busy_s() - self._busy_s) / seconds / (os.cpu_count() or 1)
         cpu_us = (_cpu_ns(self._process) - self._cpu_ns) / 1000
         server_us = (_cpu_ns(self._server) - self._server_ns) / 1000
         now, before = self._count(), self._commands
         plain = sum(sent - before.by_port.get(port, 0) for port, sent in now.by_port.items())
         scripts = now.scripts - before.scripts if now.has_scripts else 0
-        return Spent(seconds, cpu_us, server_us, plain + scripts)
+        return Spent(seconds, busy, cpu_us, server_us, plain + scripts)
 
     def _count(self) -> _Commands:
         ports = {port for process in self._processes for port in _ports(process)}
@@ -152,6 +166,7 @@ class Meter:
 @dataclass(frozen=True, slots=True)
 class Spent:
     seconds: float
+    busy: float  # of the whole machine, with whatever else runs on it
     cpu_us: float
     server_us: float
     commands: int
@@ -170,13 +185,18 @@ def compared(metrics: Sequence[Metric[S]], runs: int, floor: Callable[[], S], ou
     return [Row.of(metric, [pair[0] for pair in pairs], [pair[1] for pair in pairs]) for metric in metrics]
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
+def _end(process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> None:
+    process.send_signal(number)
     process.wait(30)
 
 
 def _cpu_ns(process: int) -> int:
     return time.clock_gettime_ns((~process << 3) | 2)  # as clock_getcpuclockid(3) makes it on Linux
+
+
+def _machine_busy_s() -> float:
+    user, nice, system, _idle, _iowait, irq, softirq, steal, *_ = Path("/proc/stat").read_text().split()[1:11]
+    return sum(map(int, (user, nice, system, irq, softirq, steal))) / os.sysconf("SC_CLK_TCK")
 
 
 def _ports(process: int) -> Iterator[int]:

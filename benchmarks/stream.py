@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,10 +48,10 @@ class Ours:
         self._place = place
         self._reader = reader
         self._submitter = place.program("benchmarks.submitter")
-        self._worker = place.worker("worker", profile=profile)
+        self._worker = place.worker("worker")
         self.run(WARM_UP_STREAMS)
         if profile is not None:
-            os.kill(self._worker, signal.SIGUSR2)
+            place.profile(self._worker, profile)
 
     def run(self, streams: int = STREAMS) -> Sample:
         keys = Keys("understudy")
@@ -75,6 +73,7 @@ METRICS: list[Metric[Sample]] = [
     Metric("Redis commands a chunk", lambda sample: sample.spent.commands / STREAMS / CHUNKS),
     Metric("Redis server, µs a chunk", lambda sample: sample.spent.server_us / STREAMS / CHUNKS),
     Metric("seconds until all ended", lambda sample: sample.spent.seconds),
+    Metric("machine busy, %", lambda sample: sample.spent.busy * 100),
 ]
 
 

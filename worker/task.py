@@ -35,7 +35,15 @@ class Told:
 
 
 class Doorbell(Request):  # type: ignore[misc]  # celery has no types
-    """A message that may have been received without being kept for its acknowledgement."""
+    """A message that may have been received without being kept for its acknowledgement.
+
+    One that carries a whole request, sent by name, shows none of it in logs and events.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self._kwargsrepr not in ("", "{}"):
+            self._request_dict["kwargsrepr"] = self._kwargsrepr = "{...}"
 
     def acknowledge(self) -> None:
         if self.task.app.amqp.queues[self.delivery_info["routing_key"]].no_ack:
@@ -67,7 +75,7 @@ class RunCompletion(SubmitCompletion):
             case Ended(State.COMPLETED, result):
                 return Told(result)
             case Ended(State.FAILED, error):
-                raise CompletionFailed(str(error["code"]), error["message"])
+                raise CompletionFailed(str(error["code"]))  # the provider's words may quote the prompt: not for logs
             case Ended():
                 raise CompletionCancelled
             case LetGo(ring=True):

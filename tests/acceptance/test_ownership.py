@@ -227,3 +227,19 @@ def test_J8_a_worker_that_is_asked_to_stop_lets_short_jobs_end_and_hands_long_on
     assert types(of_long) == ["committed", "reset", "committed", "completed"]
     assert standing(of_long) == words(60)
     assert len(sandbox.calls()) == 3
+
+
+def test_an_answer_that_broke_off_is_reset_before_its_job_is_parked(start_worker: Start) -> None:
+    start_worker(config=BRISK)
+    cools, breaks_off = "sandbox/429?retry_after=7&times=1", "sandbox/cut?after=3"
+    handle = submit_completion.delay(model=[cools, breaks_off], messages=HI, stream=True, deadline_s=60)
+
+    came_s, events = [], []
+    for event in handle.stream(timeout_s=30):
+        came_s.append(time.monotonic())
+        events.append(event)
+
+    assert types(events) == ["committed", "reset", "committed", "completed"]
+    reset = next(number for number, event in enumerate(events) if event.type == "reset")
+    assert events[reset].reason == "cut"
+    assert came_s[reset] - came_s[0] < 2

@@ -76,9 +76,11 @@ async def stage(redis: Redis, server: RedisServer, max_output_bytes: int = 1_000
     claim = await journal.claim(job_id, "a")
     assert isinstance(claim, Claimed)
     run = Run(claim, asyncio.get_running_loop().time())
-    yield Stage(redis, Desk(redis), journal, run, Publisher(journal).open(run), calls)
-    await wire.aclose()
-    await client.aclose()
+    try:
+        yield Stage(redis, Desk(redis), journal, run, Publisher(journal).open(run), calls)
+        await wire.aclose()
+    finally:
+        await client.aclose()
 
 
 def test_the_commit_goes_out_at_once_with_the_first_delta(redis: Redis, redis_server: RedisServer) -> None:

@@ -31,9 +31,11 @@ KEY = "test:set"
 async def wired(url: str) -> AsyncIterator[Wire]:
     redis = connect_async(url)
     wire = Wire(redis)
-    yield wire
-    await wire.aclose()
-    await redis.aclose()
+    try:
+        yield wire
+        await wire.aclose()
+    finally:
+        await redis.aclose()
 
 
 @pytest.fixture
