@@ -42,7 +42,7 @@ class Doorbell(Request):  # type: ignore[misc]  # celery has no types
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if self._kwargsrepr not in ("", "{}"):
+        if self.kwargsrepr not in ("", "{}"):
             self._request_dict["kwargsrepr"] = self._kwargsrepr = "{...}"
 
     def acknowledge(self) -> None:
