@@ -19,7 +19,7 @@ test: $(READY) ## all tests, on a real server that comes with the packages
 	@$(BIN)/python -m pytest -q $(ARGS)
 
 test-long: $(READY) ## the property tests, with many more examples
-	@$(BIN)/python -m pytest -q -m hypothesis -p tests.support.thorough --timeout 3600 $(ARGS)
+	@HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -q -m hypothesis --timeout 3600 $(ARGS)
 
 check: $(READY) ## format, lint, types, layers
 	@$(BIN)/ruff format --check

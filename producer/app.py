@@ -11,7 +11,7 @@ from producer.client import default_client
 from producer.connection import kombu_options, kombu_url
 from producer.keys import QUEUES
 from producer.results import backend_url
-from producer.settings import REDIS_SCHEMES, Settings
+from producer.settings import Settings, speaks_redis
 
 
 def celery_settings(settings: Settings) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         "result_backend_transport_options": kombu_options(settings.redis_url),
         "result_backend_thread_safe": True,
         "result_expires": settings.defaults.result_ttl_s,
-        "task_queues": [_queue(name, kombu_url(settings.broker_url)) for name in queues],
+        "task_queues": [_queue(name, settings.broker_url) for name in queues],
         "task_default_queue": queues[0],
         "task_serializer": "json",
         "result_serializer": "json",
@@ -45,8 +45,7 @@ def _queue(name: str, broker_url: str) -> Queue:
     """A queue of doorbells. On Redis they are not kept for an acknowledgement, which would cost as much as the rest of
     a delivery: one that is lost is rung again. RabbitMQ would then send a worker all there are, so there they are.
     """
-    on_redis = broker_url.partition("://")[0].partition("+")[0] in REDIS_SCHEMES
-    return Queue(name, Exchange(name, type="direct"), routing_key=name, no_ack=on_redis)
+    return Queue(name, Exchange(name, type="direct"), routing_key=name, no_ack=speaks_redis(broker_url))
 
 
 app = Celery("understudy", set_as_current=False)

@@ -198,3 +198,8 @@ def _port_is_usable(url: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def speaks_redis(broker_url: str) -> bool:
+    """Whether this broker is a Redis or Valkey, rather than RabbitMQ."""
+    return broker_url.partition("://")[0] in REDIS_SCHEMES

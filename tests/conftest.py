@@ -1,15 +1,22 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from redis import Redis
 
 from producer.app import app, celery_settings
 from producer.client import Client, default_client
 from producer.keys import Keys
 from tests.support.servers import RedisServer, Sandbox, Worker, server_binaries
+
+# Neither times an example: the machine does other things meanwhile.
+settings.register_profile("short", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("thorough", settings.get_profile("short"), max_examples=5_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
 KEYS = Keys("understudy")
 

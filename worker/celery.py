@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from celery import signals
 from kombu.exceptions import ChannelError
 
 from producer.app import app
+from producer.connection import connect
 from producer.errors import ConfigurationError
 from producer.keys import TASK_COMPLETION
-from producer.settings import Place, checked, read_file
+from producer.settings import Place, checked, read_file, speaks_redis
 from worker import process
 from worker.config import Config, WorkerSettings
 from worker.engine import Engine
@@ -38,7 +39,7 @@ def _worker_settings() -> dict[str, Any]:
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
-        "redis_max_connections": 2,  # of the result backend
+        "redis_max_connections": 1,  # of the result backend
     }
 
 
@@ -71,8 +72,15 @@ def _stop(error: ConfigurationError) -> NoReturn:
     sys.exit(2)
 
 
-def _is_empty(queue: str) -> bool:
-    """Whether the broker holds no doorbell of the queue."""
+def _emptiness(broker_url: str) -> Callable[[str], bool]:
+    """What tells whether the broker holds no doorbell of a queue. At a Redis one connection serves for it."""
+    if not speaks_redis(broker_url):
+        return _declared_empty
+    client = connect(broker_url)
+    return lambda queue: client.llen(queue) == 0
+
+
+def _declared_empty(queue: str) -> bool:
     with app.pool.acquire(block=True) as connection, connection.channel() as channel:
         try:
             return bool(channel.queue_declare(queue, passive=True).message_count == 0)
@@ -91,7 +99,8 @@ def _prepare(**_: Any) -> None:
     for warning in config.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every call
-    process.prepare(lambda: Engine(config, task.ring, _is_empty))
+    is_empty = _emptiness(config.settings.broker_url)
+    process.prepare(lambda: Engine(config, task.ring, is_empty))
 
 
 @signals.worker_init.connect

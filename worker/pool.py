@@ -7,12 +7,12 @@ did not come would leak a slot, for Celery counts what it has reserved.
 from __future__ import annotations
 
 import itertools
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
+from billiard.exceptions import WorkerLostError
 from celery.concurrency.thread import ApplyResult, TaskPool
 
 from worker import process
@@ -50,6 +50,12 @@ class LoopPool(TaskPool):  # type: ignore[misc]  # celery has no types
         process.drain(at_once=True)
 
 
+def _told_of(error: BaseException) -> ExceptionInfo:
+    """Celery raises SystemExit and its like again before it frees their slot, so they are told as another error."""
+    told = error if isinstance(error, Exception) else WorkerLostError(repr(error))
+    return ExceptionInfo((type(told), told, error.__traceback__))
+
+
 def _carry_out(
     number: int,
     target: Callable[..., Any],
@@ -62,7 +68,7 @@ def _carry_out(
         accept_callback(number, time.monotonic())
     try:
         outcome = target(*(args or ()), **(kwargs or {}))
-    except BaseException:  # whatever it was, Celery must get its slot back
-        outcome = (1, ExceptionInfo(sys.exc_info()), 0.0)
+    except BaseException as error:  # whatever it was, Celery must get its slot back
+        outcome = (1, _told_of(error), 0.0)
     if callback is not None:
         callback(outcome)

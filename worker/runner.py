@@ -20,7 +20,7 @@ from producer.lifecycle import State
 from producer.result import ErrorCode, Outcome
 from worker.attempt import Attempts, Broken
 from worker.candidate import Candidate
-from worker.chain import Chain, End, Park, Terms, Try
+from worker.chain import Chain, End, Park, Terms
 from worker.config import Config
 from worker.ending import AT_STOP, Answered, Ended, Ending, LetGo, Verdict, given_up, partial_of, result_of
 from worker.groups import UnknownModel
@@ -101,11 +101,13 @@ class Runner:
         chain = Chain(candidates, self._terms(candidates), run.job.after_commit, _jitter)
         chain.replay(run.rows.failures())
         switch = _Switch(run.id)
-        while isinstance(step := chain.next(run.left_s(_now_s())), Try):
+        while not isinstance(step := chain.next(run.left_s(_now_s())), End):
+            if publication.speaking:  # what broke off is dropped at once, not after the wait
+                await publication.restart(switch.reason)
+            if isinstance(step, Park):
+                return step
             if step.after_s:
                 await asyncio.sleep(step.after_s)
-            if publication.speaking:
-                await publication.restart(switch.reason)
             switch.to(step.candidate)
             match await self._attempts.make(run, publication, step.candidate):
                 case Answer() as answer:

@@ -43,12 +43,8 @@ _LARGEST_BATCH = 512
 
 class _Call(NamedTuple):
     script: Script
-    keys: Sequence[str]
-    args: Sequence[Argument]
+    packed: bytes  # the command, as Redis reads it
     reply: asyncio.Future[Any]
-
-    def command(self, verb: str, text: str) -> tuple[Argument, ...]:
-        return (verb, text, len(self.keys), *self.keys, *self.args)
 
 
 class Wire:
@@ -63,10 +59,14 @@ class Wire:
         self._sender: asyncio.Task[None] | None = None
 
     def call(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> asyncio.Future[Any]:
-        """The script's reply; raises the script's own error, never one of the connection."""
+        """The script's reply; raises the script's own error, never one of the connection.
+
+        An argument that cannot be sent raises here, TypeError or ValueError, and harms no other call.
+        """
         loop = asyncio.get_running_loop()
+        packed = _packed("EVALSHA", script.sha, len(keys), *keys, *args)
         reply: asyncio.Future[Any] = loop.create_future()
-        self._waiting.append(_Call(script, keys, args, reply))
+        self._waiting.append(_Call(script, packed, reply))
         if self._sender is None:
             self._sender = loop.create_task(self._send())
         return reply
@@ -102,7 +102,7 @@ class Wire:
             return await self._converse(await self._connected(), batch)
 
     async def _converse(self, connection: AbstractConnection, batch: list[_Call]) -> list[_Call]:
-        await self._write(connection, [call.command("EVALSHA", call.script.sha) for call in batch])
+        await _write(connection, [call.packed for call in batch])
         again, unknown = [], []
         for call in batch:
             try:
@@ -116,15 +116,12 @@ class Wire:
             else:
                 _settle(call, reply)
         if unknown:
-            await self._write(connection, [("SCRIPT", "LOAD", text) for text in {c.script.text for c in unknown}])
-            for _ in {call.script.text for call in unknown}:
+            texts = {call.script.text for call in unknown}
+            await _write(connection, [_packed("SCRIPT", "LOAD", text) for text in texts])
+            for _ in texts:
                 await connection.read_response(timeout=math.inf)
             again.extend(await self._converse(connection, unknown))
         return again
-
-    async def _write(self, connection: AbstractConnection, commands: list[tuple[Argument, ...]]) -> None:
-        packed = b"".join(hiredis.pack_command(command) for command in commands)  # type: ignore[arg-type]  # its stub
-        await connection.send_packed_command(packed, check_health=False)
 
     async def _connected(self) -> AbstractConnection:
         if self._connection is None:
@@ -137,6 +134,15 @@ class Wire:
         if connection is not None:
             await connection.disconnect(nowait=True)
             await self._redis.connection_pool.release(connection)
+
+
+def _packed(*command: Argument) -> bytes:
+    packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub takes one argument only
+    return packed
+
+
+async def _write(connection: AbstractConnection, commands: list[bytes]) -> None:
+    await connection.send_packed_command(b"".join(commands), check_health=False)
 
 
 def _settle(call: _Call, reply: Any) -> None:
