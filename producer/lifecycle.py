@@ -93,6 +93,7 @@ GRAMMAR: dict[Position, dict[Entry, Position]] = {
         Entry.CANCELLED: Position.SEALED,
     },
     Position.SPEAKING: {
+        Entry.OPENED: Position.OPEN,  # for a reader alone: Redis lost its tail, and with it the answer that was read
         Entry.DELTA: Position.SPEAKING,
         Entry.RESET: Position.OPEN,
         Entry.COMPLETED: Position.SEALED,

@@ -24,6 +24,15 @@ class QuietRedisBackend(RedisBackend):  # type: ignore[misc]  # celery has no ty
     def on_task_call(self, producer: Any, task_id: str) -> None:
         """Nothing: whoever waits for the result subscribes then."""
 
+    def _store_result(
+        self, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **_: Any
+    ) -> Any:
+        """Without first reading what is stored, as Celery does lest a late run overwrite it: a job ends once."""
+        meta = self._get_result_meta(result=result, state=state, traceback=traceback, request=request)
+        stored = self.encode({**meta, "task_id": task_id})
+        self._set_with_state(self.get_key_for_task(task_id), stored, state)
+        return result
+
 
 class QuietSentinelBackend(SentinelBackend):  # type: ignore[misc]  # celery has no types
     def on_task_call(self, producer: Any, task_id: str) -> None:

@@ -42,7 +42,7 @@ class Transcript:
     def read(self, entry_id: str, fields: Mapping[str, str]) -> Event | Ending | None:
         """The event that this entry is, or None for one that says nothing to readers."""
         entry = Entry(fields["t"]) if "t" in fields else Entry.DELTA
-        self._position = next_position(self._position, entry)
+        before, self._position = self._position, next_position(self._position, entry)
         if entry is Entry.DELTA:
             delta = json.loads(fields["d"])
             return Delta.model_construct(
@@ -51,9 +51,9 @@ class Transcript:
         if entry is Entry.COMMITTED:
             credential = self._commit(fields)
             return Committed(id=entry_id, attempt=self._attempt, model=self._model, credential=credential)
-        if entry is Entry.RESET:
+        if entry is Entry.RESET or (entry is Entry.OPENED and before is Position.SPEAKING):
             dropped, self._attempt, self._model = self._attempt, 0, ""
-            return Reset(id=entry_id, attempt=dropped, reason=fields["r"])
+            return Reset(id=entry_id, attempt=dropped, reason=fields.get("r", "worker_lost"))
         return Ending(entry_id, entry, self._attempt) if entry in LAST else None
 
     def _commit(self, fields: Mapping[str, str]) -> str:

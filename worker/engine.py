@@ -52,7 +52,8 @@ class Engine:
         self._thread = threading.Thread(target=self._loop.run_forever, name="understudy-loop", daemon=True)
         self._ticked_s = time.monotonic()
         self._process = uuid.uuid4().hex
-        self._redis = connect_async(settings.redis_url)
+        # the wire bounds each of its batches, which spares redis-py a timer for every write
+        self._redis = connect_async(settings.redis_url, socket_timeout=None)
         self._wire = Wire(self._redis)
         lease_ms = round(config.worker.lease_s * 1000)
         journal = Journal(self._wire.call, settings.keys, lease_ms, config.worker.max_deaths)
@@ -96,10 +97,12 @@ class Engine:
         """When no job runs any more."""
         self._heartbeat.stop()
         self._reaper.stop()
-        self._submit(self._close()).result(CLOSE_S)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(CLOSE_S)
-        self._client.close()
+        try:
+            self._submit(self._close()).result(CLOSE_S)
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(CLOSE_S)
+            self._client.close()
 
     async def _open(self) -> None:
         keys = self._config.settings.keys

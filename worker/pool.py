@@ -46,8 +46,7 @@ class LoopPool(TaskPool):  # type: ignore[misc]  # celery has no types
         return ApplyResult(future)
 
     def terminate_job(self, pid: int, signal: Any = None) -> None:
-        """A cold shutdown: everything is handed back at once, so one call serves for all."""
-        process.drain(at_once=True)
+        """Nothing: one job's thread cannot be ended, and a cold shutdown hands all jobs back by its signal."""
 
 
 def _told_of(error: BaseException) -> ExceptionInfo:
@@ -64,9 +63,9 @@ def _carry_out(
     callback: Callable[[Any], None] | None,
     accept_callback: Callable[[int, float], None] | None,
 ) -> None:
-    if accept_callback is not None:
-        accept_callback(number, time.monotonic())
     try:
+        if accept_callback is not None:
+            accept_callback(number, time.monotonic())
         outcome = target(*(args or ()), **(kwargs or {}))
     except BaseException as error:  # whatever it was, Celery must get its slot back
         outcome = (1, _told_of(error), 0.0)

@@ -12,12 +12,11 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
-
 from producer.delta import JsonObject, merge
 from producer.lifecycle import Entry, Position, next_position
 from worker.job import Finish, Told
 from worker.journal.journal import Journal
+from worker.rows import encoded
 from worker.run import Run, Stop
 
 logger = logging.getLogger(__name__)
@@ -69,7 +68,7 @@ class Publication:
 
     def commit(self, model: str, credential: str, attempt: int, delta: JsonObject) -> None:
         self._position = next_position(self._position, Entry.COMMITTED)
-        self._entries.append(orjson.dumps({"model": model, "credential": credential, "attempt": attempt}).decode())
+        self._entries.append(encoded({"model": model, "credential": credential, "attempt": attempt}))
         self._gathered.append(delta)
         self.flush()
 
@@ -93,6 +92,7 @@ class Publication:
         """Drop the answer that stands; the next commit opens its own. Once begun it is carried through."""
         await self.quiet()
         self._position = next_position(self._position, Entry.RESET)
+        self._run.committed = None
         self._entries, self._gathered, self._written, self._bytes = [], [], 0, 0
         self._under_way = asyncio.ensure_future(self._publisher.journal.restart(self._run, reason))
         self._under_way.add_done_callback(self._restarted)
@@ -119,7 +119,7 @@ class Publication:
     def _seal_entry(self) -> None:
         """Make one entry of what was gathered."""
         if self._gathered:
-            entry = orjson.dumps(coalesced(self._gathered)).decode()
+            entry = encoded(coalesced(self._gathered))
             self._entries.append(entry)
             self._gathered = []
             self._bytes += len(entry)

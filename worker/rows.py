@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -92,8 +93,11 @@ class Rows:
         return [{name: value for name, value in row.items() if name != _REASON} for row in self._rows]
 
 
-def encoded(row: Row) -> str:
-    return orjson.dumps(row).decode()
+def encoded(value: Row) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # integers beyond 64 bits, and what is nested deeper than orjson goes
+        return json.dumps(value, separators=(",", ":"))
 
 
 def _since_ms(opened: Opened, now_s: float) -> int:

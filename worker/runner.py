@@ -11,10 +11,9 @@ import logging
 import random
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
-
-import orjson
 
 from producer.lifecycle import State
 from producer.result import ErrorCode, Outcome
@@ -36,6 +35,9 @@ from worker.run import Run, Stop
 logger = logging.getLogger(__name__)
 
 
+SUSPECT_DEATHS = 2  # a job that may be what killed its workers runs beside no other such job
+
+
 class Runner:
     """Runs the jobs of one process, side by side on its loop."""
 
@@ -55,6 +57,7 @@ class Runner:
         self.runs: dict[str, Run] = {}  # those under way, by owner
         self.newest_ring_ms: dict[str, int] = {}  # by priority, of the doorbells received
         self.draining = False
+        self._suspects = asyncio.Lock()
 
     async def run(self, job_id: str) -> Verdict:
         if self.draining:
@@ -65,7 +68,8 @@ class Runner:
         run = self._own(claim)
         try:
             publication = self._publisher.open(run)
-            ending = await self._answered(run, publication)
+            async with self._suspects if claim.deaths >= SUSPECT_DEATHS else nullcontext():
+                ending = await self._answered(run, publication)
             return await self._close(run, publication, ending)
         finally:
             del self.runs[run.owner]
@@ -74,6 +78,8 @@ class Runner:
         newest = self.newest_ring_ms.get(claim.priority, 0)
         self.newest_ring_ms[claim.priority] = max(newest, claim.rung_ms)
         run = self.runs[claim.owner] = Run(claim, _now_s())
+        if self.draining:  # since the claim was sent
+            run.stop(Stop.HAND_BACK)
         return run
 
     async def _answered(self, run: Run, publication: Publication) -> Ending | None:
@@ -151,7 +157,7 @@ class Runner:
         self, run: Run, publication: Publication, state: State, code: str, result: dict[str, Any]
     ) -> Verdict:
         number, row = run.rows.last or (0, {})
-        end = Finish(state, code, orjson.dumps(result).decode(), (number, encoded(row)))
+        end = Finish(state, code, encoded(result), (number, encoded(row)))
         written = await publication.finish(end)
         if written is None:
             return LetGo("lost")

@@ -66,7 +66,7 @@ class RunCompletion(SubmitCompletion):
         """A request that was sent by name, from a program without this package: under its message's id."""
         client = default_client()
         request = CompletionRequest.checked(*args, **kwargs)
-        job = new_job(client, request, self.request.id, countdown_ms=0)
+        job = new_job(client, request, None if request.idempotency_key else self.request.id, countdown_ms=0)
         create(client.redis, client.keys, job)
         return job.id
 

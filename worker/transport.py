@@ -10,6 +10,7 @@ may hold the request, and with it the key.
 from __future__ import annotations
 
 import asyncio
+import functools
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -152,7 +153,7 @@ class Transport:
         try:
             outgoing = client.build_request(
                 "POST",
-                base_url.rstrip("/") + request.path,
+                _url(base_url.rstrip("/") + request.path),
                 headers={**request.headers, **auth},
                 content=request.content,
                 timeout=httpx.Timeout(None, connect=connect_timeout_s, pool=connect_timeout_s),
@@ -182,6 +183,11 @@ class _Client(HttpxAiohttpClient):
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S, ssl=self._tls),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
+
+
+@functools.lru_cache(maxsize=1024)
+def _url(text: str) -> httpx.URL:
+    return httpx.URL(text)
 
 
 def _failure_of(error: Exception, begun: bool) -> Failure:

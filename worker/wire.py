@@ -22,7 +22,6 @@ from redis.exceptions import (
     MasterDownError,
     NoScriptError,
     ReadOnlyError,
-    RedisError,
     ResponseError,
     TryAgainError,
 )
@@ -78,11 +77,13 @@ class Wire:
         await self._hang_up()
 
     async def _send(self) -> None:
-        while self._waiting:
-            batch = self._waiting[:_LARGEST_BATCH]
-            del self._waiting[:_LARGEST_BATCH]
-            await self._deliver(batch)
-        self._sender = None
+        try:
+            while self._waiting:
+                batch = self._waiting[:_LARGEST_BATCH]
+                del self._waiting[:_LARGEST_BATCH]
+                await self._deliver(batch)
+        finally:
+            self._sender = None
 
     async def _deliver(self, batch: list[_Call]) -> None:
         pause_s = _PAUSE_S
@@ -92,6 +93,11 @@ class Wire:
             except _AWAY as error:
                 await self._hang_up()
                 logger.warning("Redis is away, trying again: %s", error)
+            except Exception as error:  # whatever it was, nobody may wait for ever
+                await self._hang_up()
+                for call in batch:
+                    _settle(call, error)
+                return
             if batch:
                 await asyncio.sleep(pause_s)
                 pause_s = min(_LONGEST_PAUSE_S, pause_s * 2)
@@ -148,7 +154,7 @@ async def _write(connection: AbstractConnection, commands: list[bytes]) -> None:
 def _settle(call: _Call, reply: Any) -> None:
     if call.reply.done():
         return
-    if isinstance(reply, RedisError):
+    if isinstance(reply, Exception):
         call.reply.set_exception(reply)
     else:
         call.reply.set_result(reply)

@@ -16,7 +16,8 @@ local function keep(key)
 end
 
 -- whether this run still owns the job: checked first by everything a run writes
+-- -> false, or {epoch, owner, state, seq, cancel}
 local function owns(epoch, owner)
-  local held = redis.call('HMGET', RECORD, 'epoch', 'owner', 'state')
-  return held[1] == epoch and held[2] == owner and not FINAL[held[3]]
+  local held = redis.call('HMGET', RECORD, 'epoch', 'owner', 'state', 'seq', 'cancel')
+  return held[1] == epoch and held[2] == owner and not FINAL[held[3]] and held
 end

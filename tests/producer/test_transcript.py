@@ -99,13 +99,21 @@ def test_the_deltas_behind_the_last_reset_are_the_answer(epochs: list[Epoch]) ->
     assert said == "".join(f"{len(epochs)}.{seq} " for seq in range(2, standing + 2))
 
 
+def test_an_answer_that_redis_forgot_is_dropped_by_whoever_has_read_it() -> None:
+    transcript = Transcript()
+    transcript.read("1-1", committed("a/m", 1))
+    reset = transcript.read("2-0", {"t": "opened"})
+    assert isinstance(reset, Reset)
+    assert (reset.attempt, reset.reason) == (1, "worker_lost")
+    assert isinstance(transcript.read("2-1", committed("b/m", 2)), Committed)
+
+
 @pytest.mark.parametrize(
     "entries",
     [
         [("1-2", delta("without a commit"))],
         [("1-0", {"t": "reset", "r": "nothing stands"})],
         [("1-1", {"t": "completed"})],
-        [("1-1", committed("a/m", 1)), ("1-2", {"t": "opened"})],
         [("1-1", committed("a/m", 1)), ("1-2", committed("a/m", 1))],
         [("1-1", {"t": "failed"}), ("1-2", {"t": "failed"})],
         [("1-1", {"t": "cancelled"}), ("2-0", {"t": "opened"})],

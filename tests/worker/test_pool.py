@@ -56,6 +56,16 @@ def test_what_is_no_exception_reaches_celery_as_one(pool: LoopPool, error: type[
     assert isinstance(getattr(info.exception, "exc", info.exception), Exception)
 
 
+def test_an_acceptance_that_fails_is_a_failure(pool: LoopPool) -> None:
+    told: queue.Queue[Any] = queue.Queue()
+
+    def refuse(*_: Any) -> None:
+        raise ValueError("no")
+
+    pool.on_apply(lambda: None, callback=told.put, accept_callback=refuse)
+    assert told.get(timeout=10)[0]
+
+
 def test_the_task_is_accepted_before_it_runs_and_under_a_number_of_its_own(pool: LoopPool) -> None:
     seen: queue.Queue[Any] = queue.Queue()
 

@@ -97,6 +97,16 @@ def test_R7_a_job_that_is_out_of_time_is_ended(sweeper: Sweeper) -> None:
     assert sweeper.rung == []
 
 
+def test_R7_a_broker_that_is_away_keeps_no_deadline_from_being_enforced(sweeper: Sweeper) -> None:
+    def away(queue: str) -> bool:
+        raise OperationalError(f"{queue}: nobody there")
+
+    desk, sweeper.is_empty = sweeper.ago(DEADLINE_MS), away
+    desk.create()
+    sweeper.reaper.sweep()
+    assert desk.record()["state"] == "failed"
+
+
 def test_two_sweeps_at_once_ring_once(sweeper: Sweeper, redis: Redis, redis_server: RedisServer) -> None:
     desk = sweeper.ago(LEASE_MS + 1_000)
     for number in range(100):

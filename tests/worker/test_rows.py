@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from producer.result import Attempt, Outcome
@@ -126,3 +128,11 @@ def test_the_last_row_is_the_newest() -> None:
 
     assert rows.last == (2, last.row)
     assert rows.last_credential == "other"
+
+
+def test_what_the_fast_encoder_refuses_is_encoded() -> None:
+    deep: dict[str, object] = {}
+    for _ in range(300):
+        deep = {"inside": deep}
+    for odd in (deep, {"count": 2**70}):
+        assert json.loads(encoded(odd)) == odd

@@ -104,6 +104,17 @@ def test_an_error_of_a_script_reaches_its_caller_only(redis: Redis, redis_server
     assert "no" in str(error)
 
 
+def test_an_error_that_nobody_foresaw_leaves_no_caller_waiting(redis: Redis, redis_server: RedisServer) -> None:
+    async def after_it() -> tuple[BaseException, str]:
+        async with wired(redis_server.url) as wire:
+            (error,) = await asyncio.gather(wire.call(script("no Lua"), [], []), return_exceptions=True)
+            return error, await wire.call(ADD, [KEY], ["a"])
+
+    error, reply = asyncio.run(after_it())
+    assert isinstance(error, ResponseError)
+    assert reply == "a"
+
+
 @pytest.mark.parametrize("wrong", [None, "\ud800"])
 def test_an_argument_that_cannot_be_sent_reaches_its_caller_only(
     redis: Redis, redis_server: RedisServer, wrong: str

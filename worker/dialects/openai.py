@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import orjson
 
-from producer.delta import JsonObject, is_meaningful
+from producer.delta import JsonObject, is_meaningful, merge
 from producer.result import Outcome
 from worker.dialects.clean import clean
 from worker.dialects.wire import DONE, NOTHING, TIMED, Chunk, Rendered, Whole, failure_of_silence, outcome_of
@@ -21,6 +21,8 @@ from worker.retry_after import retry_after_s, retry_delay_s
 
 _NOT_OBJECT = Chunk(failure=Failure(Outcome.MALFORMED, "a stream event that is not a JSON object"))
 _BARE = {b"[DONE]": DONE, b"": NOTHING}  # events that need no JSON, once stripped
+
+COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
 class OpenAi:
@@ -52,7 +54,7 @@ class OpenAi:
             return _NOT_OBJECT
         if _is_error(event):
             return Chunk(failure=_failure_in(event))
-        usage = _object(event.get("usage"))
+        usage = _usage(event.get("usage"))
         choice = _first(event.get("choices"))
         if choice is None:
             return Chunk(usage=usage) if usage else NOTHING
@@ -78,7 +80,7 @@ class OpenAi:
         delta = self._delta(choice.get("message"))
         if delta is None or not is_meaningful(delta):
             return failure_of_silence(reason)
-        return Whole(delta, reason, _object(answer.get("usage")))
+        return Whole(delta, reason, _usage(answer.get("usage")))
 
     def classify(self, status: int, headers: Mapping[str, str], content: bytes, now_s: float) -> Failure:
         body = _parsed(content)
@@ -94,6 +96,8 @@ class OpenAi:
         delta = {field: value for field, value in said.items() if value is not None}
         if "tool_calls" in delta:
             delta["tool_calls"] = self._tool_calls.shaped(delta["tool_calls"])
+        if isinstance(delta.get("content"), list):
+            delta.update(_spoken(delta.pop("content")))
         return delta or None
 
 
@@ -166,6 +170,26 @@ def _failure_in(body: JsonObject) -> Failure:
     fault = _fault_in(body) or _Fault([], "")
     outcome = outcome_of(fault.names, fault.message, fault.status)
     return Failure(outcome, clean(fault.message) or "an error object", None, retry_delay_s(body))
+
+
+def _usage(value: object) -> JsonObject | None:
+    """Counts that are no counts are left out; what else a provider tells is kept."""
+    usage = _object(value)
+    return usage and {name: told for name, told in usage.items() if name not in COUNTS or type(told) is int}
+
+
+def _spoken(parts: list[object]) -> JsonObject:
+    """Content in parts, as some reasoning models send it: its text, and its thinking as reasoning."""
+    spoken: JsonObject = {}
+    for part in (part for part in parts if isinstance(part, dict)):
+        thinking = part.get("thinking")
+        if isinstance(thinking, list):
+            merge(spoken, {"reasoning_content": _spoken(thinking).get("content", "")})
+        elif isinstance(thinking, str):
+            merge(spoken, {"reasoning_content": thinking})
+        elif isinstance(part.get("text"), str):
+            merge(spoken, {"content": part["text"]})
+    return spoken
 
 
 def _unreadable(content: bytes) -> Failure:

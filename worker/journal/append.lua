@@ -1,9 +1,10 @@
 -- What makes an answer grow, for publish and finish.
 
--- Appends ARGV[from..] as the entries of this epoch from seq `first` on; the entry with seq 1 is the commit.
+-- Appends ARGV[from..] as the entries of this epoch from seq `first` on, behind those up to `stored`; the entry with
+-- seq 1 is the commit.
 -- What is in the stream already is skipped. -> nil, or the seq from which entries are missing
-local function append(epoch, first, from)
-  local stored = redis.call('EXISTS', STREAM) == 1 and tonumber(field('seq')) or 0
+local function append(epoch, stored, first, from)
+  if redis.call('EXISTS', STREAM) == 0 then stored = 0 end
   if first > stored + 1 then return stored + 1 end
   local last = first + #ARGV - from
   for seq = stored + 1, last do
@@ -14,7 +15,7 @@ local function append(epoch, first, from)
       redis.call('XADD', STREAM, epoch .. '-' .. seq, 'd', value)
     end
   end
-  if last == stored then return end
+  if last <= stored then return end
   if stored == 0 then keep(STREAM) end
   redis.call('HSET', RECORD, 'seq', last, 'state', 'streaming')
 end

@@ -380,3 +380,15 @@ def test_anything_is_a_value_of_ours(content: bytes, status: int) -> None:
 def test_any_tool_calls_can_be_folded(calls: list[object]) -> None:
     folded(*({"content": "x", "tool_calls": fragment} for fragment in calls))
     folded(*({"tool_calls": [fragment, {"index": 1}]} for fragment in calls))
+
+
+def test_counts_that_are_none_are_left_out_of_the_usage() -> None:
+    usage = {"prompt_tokens": 3, "completion_tokens": None, "total_tokens": 3.5, "queue_time": 0.1}
+    event = json.dumps({"choices": [], "usage": usage}).encode()
+    assert OpenAi().parse_event(event).usage == {"prompt_tokens": 3, "queue_time": 0.1}
+
+
+def test_content_in_parts_is_text_and_reasoning() -> None:
+    parts = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}, {"type": "text", "text": "Hello"}]
+    event = json.dumps({"choices": [{"delta": {"content": parts}}]}).encode()
+    assert OpenAi().parse_event(event).delta == {"reasoning_content": "Hm", "content": "Hello"}
