@@ -33,6 +33,10 @@ class Host:
         self.threads = ThreadPoolExecutor(64)
 
     def run(self, model: str, *, deadline_s: float = 30, stream: bool = True) -> tuple[str, Future[Verdict]]:
+        job_id = self.journal(model, deadline_s=deadline_s, stream=stream)
+        return job_id, self.threads.submit(self.engine.run, job_id)
+
+    def journal(self, model: str, *, deadline_s: float = 30, stream: bool = True) -> str:
         request = CompletionRequest.checked(
             model=f"sandbox/{model}",
             messages=[{"role": "user", "content": "Hi"}],
@@ -41,7 +45,7 @@ class Host:
         )
         job = new_job(self._client, request, None, 0)
         create(self._client.redis, KEYS, job)
-        return job.id, self.threads.submit(self.engine.run, job.id)
+        return job.id
 
     def close(self) -> None:
         self.engine.drain(at_once=True)
@@ -144,3 +148,20 @@ def test_J1_the_sweep_rings_for_a_job_whose_owner_is_gone(start: Start, client: 
     desk.create(deadline_ms=3_000_000_000_000)  # long ago, and owned since then
     desk.take("gone")
     until(lambda: host.rung == [JOB])
+
+
+def test_J9_suspects_run_one_at_a_time_and_others_beside_them(start: Start, sandbox: Sandbox, client: Client) -> None:
+    host = start()
+    suspects = [host.journal("answer?chunks=5&every_ms=60") for _ in range(2)]
+    for job_id in suspects:
+        client.redis.hset(KEYS.record(job_id), "deaths", 2)
+
+    ran = [host.threads.submit(host.engine.run, job_id) for job_id in suspects]
+    other, _ = host.run("answer?chunks=2")
+
+    assert attach(other).get(timeout=5).text == "word-0 word-1 "
+    assert all(isinstance(each.result(20), Ended) for each in ran)
+    one, two = sorted(
+        (call for call in sandbox.calls() if "every_ms=60" in call["model"]), key=lambda call: call["started_s"]
+    )
+    assert two["started_s"] >= one["ended_s"]
