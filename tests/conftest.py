@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,7 +19,14 @@ settings.register_profile("short", deadline=None, suppress_health_check=[HealthC
 settings.register_profile("thorough", settings.get_profile("short"), max_examples=5_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
+OURS = re.compile(r"^(UNDERSTUDY_.*|REDIS_URL|MODEL_FALLBACK_GROUPS|CELERY_.*|.*_API_(KEY|BASE)(_\d+)?)$")
+
 KEYS = Keys("understudy")
+
+
+# What the machine's user has configured is no part of a test, nor of the processes that it starts.
+for variable in [name for name in os.environ if OURS.search(name)]:
+    del os.environ[variable]
 
 
 @pytest.fixture(scope="session")

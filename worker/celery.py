@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from celery import signals
 from kombu.exceptions import ChannelError
@@ -88,9 +88,18 @@ def _declared_empty(queue: str) -> bool:
             return True
 
 
-app.add_defaults(_worker_settings)
-app.tasks.unregister(TASK_COMPLETION)  # the producer's, which has no body
-task: RunCompletion = app.register_task(RunCompletion())
+def _registered() -> RunCompletion:
+    """The task's body, in place of the producer's task, which has none. Reads the settings."""
+    app.add_defaults(_worker_settings)
+    try:
+        app.tasks.unregister(TASK_COMPLETION)
+        return cast(RunCompletion, app.register_task(RunCompletion()))
+    except ConfigurationError as error:
+        _load_or_stop(os.environ)  # which finds the worker's faults as well
+        _stop(error)
+
+
+task = _registered()
 
 
 @signals.celeryd_init.connect

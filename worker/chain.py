@@ -207,7 +207,8 @@ class Chain:
         failures = [standing.last for standing in self._standings if standing.last is not None]
         if not failures:
             names = ", ".join(str(candidate) for candidate in self.candidates)
-            return End(ErrorCode.AUTHENTICATION, f"no credential for any candidate of {names}")
+            message = f"no credential for any candidate of {names}; `understudy check` lists what is configured"
+            return End(ErrorCode.AUTHENTICATION, message)
         codes = {CONSEQUENCES[failure.outcome].code for failure in failures}
         code = codes.pop() if len(codes) == 1 else ErrorCode.ALL_CANDIDATES_FAILED
         waits = [failure.retry_after_s for failure in failures if failure.retry_after_s is not None]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import threading
 import time
 import uuid
@@ -31,6 +32,8 @@ from worker.run import Stop
 from worker.runner import Runner
 from worker.transport import Transport
 from worker.wire import Wire
+
+logger = logging.getLogger(__name__)
 
 TICK_S = 0.5
 CLOSE_S = 5.0
@@ -99,6 +102,8 @@ class Engine:
         self._reaper.stop()
         try:
             self._submit(self._close()).result(CLOSE_S)
+        except TimeoutError:
+            logger.warning("Redis did not answer for %g s: what was left to tell it is not told", CLOSE_S)
         finally:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(CLOSE_S)

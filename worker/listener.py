@@ -27,5 +27,5 @@ async def listen(redis: AsyncRedis, channel: str, on_cancel: Callable[[str], Non
                     if message is not None:
                         on_cancel(json.loads(message["data"])["cancel"])
         except (RedisError, OSError) as error:
-            logger.warning("listening on %s: %s", channel, error)
+            logger.warning("Redis is away, not listening on %s: %s", channel, error)
             await asyncio.sleep(_PAUSE_S)
