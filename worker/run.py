@@ -43,7 +43,6 @@ class Run:
         self.owner = claim.owner
         self.epoch = claim.epoch
         self.job = claim.job
-        self.priority = claim.priority
         self.rows = Rows(claim.rows)
         self.queued_ms = claim.age_ms
         self.stopped: Stop | None = None
