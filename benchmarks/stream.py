@@ -8,7 +8,8 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from benchmarks.parts import Metric, Place, Row, Spent, compared, place
+from benchmarks.figures import Metric, Row, compared
+from benchmarks.parts import Place, Spent, place
 from benchmarks.program import Program
 from producer.keys import Keys
 
@@ -63,6 +64,8 @@ class Ours:
         self._place.await_results(ids)
         return _sample(meter.read(), heard, streams)
 
+
+COLUMNS = ("floor", "understudy")
 
 METRICS: list[Metric[Sample]] = [
     Metric("CPU, µs a chunk", lambda sample: sample.spent.cpu_us / STREAMS / CHUNKS, 1.5, of_ratio=True),

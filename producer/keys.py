@@ -50,7 +50,7 @@ class Keys:
         return f"{self._provider_tag(provider)}:limits"
 
     def usage(self, provider: str) -> str:
-        """HASH: slots in use, rates, the order of last use."""
+        """HASH: slots in use, the order of last use, probes, failures in a row, last errors."""
         return f"{self._provider_tag(provider)}:usage"
 
     def ready(self, provider: str) -> str:
@@ -72,6 +72,28 @@ class Keys:
     def holders(self, provider: str) -> str:
         """HASH: lease id -> what it holds, and whose it is."""
         return f"{self._provider_tag(provider)}:holders"
+
+    def rates(self, provider: str) -> str:
+        """HASH: calls and tokens of the last minute, of the provider, its credentials, and their models."""
+        return f"{self._provider_tag(provider)}:rates"
+
+    def resting(self, provider: str) -> str:
+        """ZSET: credential, or credential and model -> Redis ms until which its rates leave nothing."""
+        return f"{self._provider_tag(provider)}:resting"
+
+    # ---- who waits for a provider
+
+    def waiting(self, provider: str) -> str:
+        """ZSET: model, class, age and lease id of a job that waits in place. TTL: a minute."""
+        return f"{self._provider_tag(provider)}:waiting"
+
+    def waiters(self, provider: str) -> str:
+        """HASH: model and lease id -> what it waits for, and where it hears of its turn. TTL: a minute."""
+        return f"{self._provider_tag(provider)}:waiters"
+
+    def parked(self, provider: str) -> str:
+        """ZSET: model, class, age and id of a parked job. TTL: the longest deadline of one that came."""
+        return f"{self._provider_tag(provider)}:parked"
 
     # ---- the whole namespace
 
@@ -102,7 +124,7 @@ class Keys:
         return f"{self.namespace}:{{p:{provider}}}"
 
 
-PERMANENT = frozenset({"due", "limits", "usage", "ready", "cooling", "marks", "leases", "holders"})
+PERMANENT = frozenset({"due", "limits", "usage", "ready", "cooling", "marks", "leases", "holders", "rates", "resting"})
 
 TASK_COMPLETION = "submit_completion"
 QUEUES = ("interactive", "batch")

@@ -8,26 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from producer.delta import JsonObject
+from worker.allowance import allowance
 from worker.candidate import Candidate
 from worker.config import Provider
 from worker.dialects.wire import CallFailed, Dialect, Whole
 from worker.hearing import Answer, Hearing
 from worker.job import Told
 from worker.journal.journal import Journal
-from worker.leases.leases import Leases
-from worker.leases.values import Denied, Grant
-from worker.outcomes import CONSEQUENCES, Failure
+from worker.leases.values import Denied, Grant, Report
+from worker.lending import Lender
+from worker.outcomes import CONSEQUENCES, Failure, Mark
 from worker.providers import Quirk, row_of
 from worker.publisher import Publication
 from worker.rows import Opened, encoded
 from worker.run import Committed, Run, Stop
 from worker.sse import ServerEvent, SseDecoder
+from worker.tokens import MOST_TOKENS
 from worker.transport import Response, Transport
 from worker.watchdog import Watchdog
 
@@ -47,101 +47,44 @@ class Broken:
     committed: bool
 
 
-@dataclass(slots=True)
-class _Held:
-    """A lease while it is held, and how its call ended."""
-
-    grant: Grant
-    failure: Failure | None = None
-    answered: bool = False
-
-
 class Attempts:
     """Makes attempts for all runs of one process."""
 
     def __init__(
         self,
-        leases: Leases,
+        lender: Lender,
         journal: Journal,
         transport: Transport,
         providers: Mapping[str, Provider],
+        secrets: Mapping[tuple[str, str], str],
         dialect_of: DialectOf,
     ) -> None:
-        self._leases = leases
+        self._lender = lender
         self._journal = journal
         self._transport = transport
         self._providers = providers
+        self._secrets = secrets  # by provider and credential
         self._dialect_of = dialect_of
-        self._secrets = {
-            (name, credential.name): credential.secret.get_secret_value()
-            for name, provider in providers.items()
-            for credential in provider.credentials
-        }
-        self.out: dict[str, Grant] = {}  # the leases to be renewed, by id
-        self._returning: set[asyncio.Task[None]] = set()
 
-    async def make(self, run: Run, publication: Publication, candidate: Candidate) -> Answer | Broken | Denied:
-        async with self._lease(run, candidate) as held:
+    async def make(
+        self, run: Run, publication: Publication, candidate: Candidate, turn: Grant | None = None
+    ) -> Answer | Broken | Denied:
+        """`turn` is a lease that was waited for."""
+        async with self._lender.lease(candidate, run.asker, turn) as held:
             if isinstance(held, Denied):
                 return held
             opened = run.rows.open(candidate, held.grant.credential, _now_s())
             await self._journal_row(run, opened)
-            call = _Call(run, publication, held.grant, opened, self._providers[candidate.provider])
+            held.report = Report(job_id=run.id)  # from here on the provider may have been called
+            call = _Call(run, publication, held.grant, opened, self._providers[candidate.provider], self._lender)
             heard = await self._call(call)
+            held.report = _report(run, call.provider, heard)
             if isinstance(heard, Answer):
-                held.answered = True
                 run.rows.answered(opened, heard.usage, _now_s())
                 return heard
-            held.failure = heard
             run.rows.failed(opened, heard, _now_s())
         await self._journal_row(run, opened)
         return Broken(heard, call.committed)
-
-    @asynccontextmanager
-    async def _lease(self, run: Run, candidate: Candidate) -> AsyncIterator[_Held | Denied]:
-        """A credential for one call. A cancel between asking and being granted gives back what was granted."""
-        asked = asyncio.ensure_future(self._acquire(run, candidate))
-        held: _Held | None = None
-        try:
-            granted = await asyncio.shield(asked)
-            if isinstance(granted, Denied):
-                yield granted
-                return
-            self.out[granted.id] = granted
-            held = _Held(granted)
-            yield held
-        finally:
-            returning = asyncio.ensure_future(self._give_back(asked, held))
-            self._returning.add(returning)
-            returning.add_done_callback(self._returning.discard)
-            await asyncio.shield(returning)
-
-    async def _acquire(self, run: Run, candidate: Candidate) -> Grant | Denied:
-        """Passing over credentials that a worker of another configuration knows, and this one does not."""
-        strangers: list[str] = []
-        while True:
-            granted = await self._leases.acquire(candidate, uuid.uuid4().hex, run.owner, strangers)
-            if isinstance(granted, Denied) or (candidate.provider, granted.credential) in self._secrets:
-                return granted
-            strangers.append(granted.credential)
-            await self._leases.release(granted)
-
-    async def _give_back(self, asked: asyncio.Future[Grant | Denied], held: _Held | None) -> None:
-        granted = await asked
-        if isinstance(granted, Denied):
-            return
-        self.out.pop(granted.id, None)
-        if held is None or held.failure is None:
-            await self._leases.release(granted, success=held is not None and held.answered)
-            return
-        failure, provider = held.failure, self._providers[granted.provider]
-        cooldown_ms = None if failure.retry_after_s is None else round(failure.retry_after_s * 1000)
-        await self._leases.release(
-            granted,
-            CONSEQUENCES[failure.outcome].mark,
-            cooldown_ms=cooldown_ms,
-            scope=provider.rate_limit_scope,
-        )
 
     async def _journal_row(self, run: Run, opened: Opened) -> None:
         reply = await self._journal.attempt(run, opened.number, encoded(opened.row))
@@ -169,6 +112,7 @@ class Attempts:
                 async with self._transport.open(
                     provider.base_url, rendered, auth, provider.connect_timeout_s
                 ) as response:
+                    call.take_note(response)
                     if not 200 <= response.status < 300:
                         return await _refusal(dialect, response)
                     if streamed and response.is_event_stream:
@@ -210,6 +154,27 @@ async def _refusal(dialect: Dialect, response: Response) -> Failure:
     return dialect.classify(response.status, response.headers, content, time.time())
 
 
+def _report(run: Run, provider: Provider, heard: Answer | Failure) -> Report:
+    """What an attempt's end means for its credential and its model."""
+    if isinstance(heard, Answer):
+        return Report(success=True, used_tokens=_tokens_of(heard.usage), job_id=run.id)
+    consequence = CONSEQUENCES[heard.outcome]
+    return Report(
+        outcome=heard.outcome if consequence.transient or consequence.mark is not Mark.NONE else None,
+        mark=consequence.mark,
+        cooldown_ms=None if heard.retry_after_s is None else round(heard.retry_after_s * 1000),
+        scope=provider.rate_limit_scope,
+        transient=consequence.transient,
+        called=heard.sent,
+        job_id=run.id,
+    )
+
+
+def _tokens_of(usage: JsonObject | None) -> int | None:
+    total = (usage or {}).get("total_tokens")
+    return min(total, MOST_TOKENS) if isinstance(total, int) and total > 0 else None
+
+
 @dataclass(slots=True)
 class _Call:
     """One call under way: whose it is, and what has been heard and passed on."""
@@ -219,8 +184,14 @@ class _Call:
     grant: Grant
     opened: Opened
     provider: Provider
+    lender: Lender
     hearing: Hearing = field(default_factory=Hearing)
     committed: bool = False
+
+    def take_note(self, response: Response) -> None:
+        left = allowance(response.headers, time.time())
+        if left.requests or left.tokens:
+            self.lender.note(self.grant, left)
 
     def pass_on(self, delta: JsonObject, watchdog: Watchdog) -> None:
         if self.committed:
@@ -237,6 +208,8 @@ class _Call:
 
     def _commit(self, delta: JsonObject) -> None:
         self.committed = True
+        if self.grant.probe:
+            self.lender.prove(self.grant)
         model = f"{self.grant.provider}/{self.grant.model}"
         age_ms = self.run.age_ms(_now_s())
         self.run.committed = Committed(model, self.grant.credential, age_ms)

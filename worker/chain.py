@@ -16,12 +16,11 @@ from producer.result import ErrorCode, Outcome
 from worker.candidate import Candidate
 from worker.leases.values import Denied, Why
 from worker.outcomes import CONSEQUENCES, Failure, Next
+from worker.step import End, Step, Try, Wait
 
 BACKOFF_BASE_S = 0.5
 BACKOFF_CAP_S = 8.0
-FULL_RETRY_S = 0.5  # when nothing says how long a full candidate stays full
-WAIT_IN_PLACE_S = 2.0  # a longer wait parks the job
-EARLY_S = 0.05  # a timer may fire so much before a cooldown's end
+LATE_S = 0.5  # a wait may end so long after the return it was for
 
 # rows of earlier runs that say nothing of their candidate
 _BLAMELESS = frozenset({Outcome.LOST, Outcome.SKIPPED, Outcome.CANCELLED, Outcome.DEADLINE})
@@ -41,34 +40,9 @@ class Terms:
     context_window: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Try:
-    """Make an attempt at this candidate, after a wait without a lease."""
-
-    candidate: Candidate
-    after_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Park:
-    """Nothing can be tried before this; the job waits without a slot."""
-
-    wait_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    code: ErrorCode
-    message: str
-    retry_after_s: float | None = None
-
-
-Step = Try | Park | End
-
-
 class _State(StrEnum):
     OPEN = "open"  # may be tried
-    AWAY = "away"  # unavailable for a time: full, or cooling
+    AWAY = "away"  # unavailable for a time: full, or it cools
     SPENT = "spent"  # was called and failed
     SKIPPED = "skipped"  # nothing to call it with
 
@@ -85,8 +59,10 @@ class _Standing:
     transient: int = 0
     last: Failure | None = None
     after_s: float = 0.0  # wait this long before the next try
-    back_left_s: float = 0.0  # when it is away: what is left until the deadline when it may be tried again
     waits_since_s: float | None = None  # since its last call
+    # when it is away: how long it is worth waiting for, and what is left until the deadline at its return, if known
+    patience_s: float = 0.0
+    back_left_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -120,11 +96,14 @@ class Chain:
             if standing.state is _State.OPEN:
                 after_s, standing.after_s = standing.after_s, 0.0
                 return Try(standing.candidate, after_s)
+            if standing.state is _State.AWAY and standing.patience_s > 0:
+                return self._wait((standing,), standing.patience_s, left_s, last_resort=False)
         return self._when_nothing_is_open(left_s)
 
     def ended(self, candidate: Candidate, failure: Failure, *, committed: bool) -> None:
         """An attempt ended without a whole answer; `committed`: after part of one had been given out."""
         standing = self._of(candidate)
+        standing.state = _State.OPEN
         standing.calls += 1
         standing.last = failure
         standing.waits_since_s = None
@@ -161,20 +140,21 @@ class Chain:
                 Outcome.REJECTED_CREDENTIAL, f"every credential of {candidate.provider} is locked out"
             )
             return
-        wait_s = self._wait_s(denied)
-        if wait_s < left_s and wait_s <= self._patience_s(standing, denied, now_s):
-            standing.after_s = wait_s
-            return
+        # what is merely full may have room at any moment, however long one of its credentials cools
+        returns_s = None if denied.retry_ms is None or denied.why is Why.FULL else denied.retry_ms / 1000
         standing.state = _State.AWAY
-        standing.back_left_s = left_s - wait_s
+        standing.back_left_s = None if returns_s is None else left_s - returns_s
+        standing.patience_s = self._patience_s(standing, denied, now_s)
+        if returns_s is not None and returns_s > min(standing.patience_s, left_s):
+            standing.patience_s = 0.0
 
-    def _wait_s(self, denied: Denied) -> float:
-        """A cooldown's end is known; a slot may come free at any moment before that."""
-        returns_s = None if denied.retry_ms is None else denied.retry_ms / 1000
-        if denied.why is Why.COOLING and returns_s is not None:
-            return returns_s
-        soon_s = self.jitter(FULL_RETRY_S)
-        return soon_s if returns_s is None else min(soon_s, returns_s)
+    def waited(self, wait: Wait) -> None:
+        """In vain: its candidates are not waited for any longer, or, where nothing else is left, asked again."""
+        for candidate in wait.candidates:
+            standing = self._of(candidate)
+            standing.patience_s = 0.0
+            if wait.last_resort:
+                standing.state = _State.OPEN
 
     def _patience_s(self, standing: _Standing, denied: Denied, now_s: float) -> float:
         """How long a wait is worth it before the next candidate is asked: of what was not waited already."""
@@ -183,24 +163,24 @@ class Chain:
         rate_limited = standing.last is not None and standing.last.outcome is Outcome.RATE_LIMITED
         patience_s = standing.terms.capacity_wait_s
         if denied.why is Why.COOLING and rate_limited:
-            patience_s = standing.terms.retry_after_wait_s + EARLY_S
-        return patience_s - (now_s - standing.waits_since_s)
+            patience_s = max(patience_s, standing.terms.retry_after_wait_s) + LATE_S
+        return max(0.0, patience_s - (now_s - standing.waits_since_s))
 
     def _when_nothing_is_open(self, left_s: float) -> Step:
-        away = [standing for standing in self._standings if standing.state is _State.AWAY]
+        away = tuple(standing for standing in self._in_order() if standing.state is _State.AWAY)
         if not away:
             return self._failed()
-        back_left_s = max(standing.back_left_s for standing in away)
-        wait_s = max(0.0, left_s - back_left_s)
-        if back_left_s <= 0:
-            called = any(standing.state is _State.SPENT for standing in self._standings)
-            return self._failed() if called else self._no_capacity(wait_s)
-        if wait_s > WAIT_IN_PLACE_S:
-            return Park(wait_s)
-        for standing in away:  # after the wait, the better candidate is asked first again
-            standing.state = _State.OPEN
-        first = next(standing for standing in self._in_order() if standing.state is _State.OPEN)
-        return Try(first.candidate, wait_s)
+        wait = self._wait(away, left_s, left_s, last_resort=True)
+        if wait.returns_s is None or wait.returns_s < left_s:
+            return wait
+        called = any(standing.state is _State.SPENT for standing in self._standings)
+        return self._failed() if called else self._no_capacity(wait.returns_s)
+
+    def _wait(self, standings: Sequence[_Standing], at_most_s: float, left_s: float, *, last_resort: bool) -> Wait:
+        returns_s = [None if each.back_left_s is None else max(0.0, left_s - each.back_left_s) for each in standings]
+        known_s = [each_s for each_s in returns_s if each_s is not None]
+        soonest_s = min(known_s) if len(known_s) == len(returns_s) else None
+        return Wait(tuple(each.candidate for each in standings), at_most_s, soonest_s, last_resort)
 
     def _failed(self) -> End:
         """Every candidate was called in vain, or could not be called at all."""
@@ -238,7 +218,7 @@ class Chain:
     def _in_order(self) -> Iterable[_Standing]:
         if self._preferred is not None:
             yield self._preferred
-        yield from self._standings
+        yield from (standing for standing in self._standings if standing is not self._preferred)
 
     def _of(self, candidate: Candidate) -> _Standing:
         return next(standing for standing in self._standings if standing.candidate == candidate)

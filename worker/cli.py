@@ -18,7 +18,7 @@ from producer.printing import json_line, open_console
 from worker import up as household
 from worker.config import Config
 from worker.demo.run import run as run_demo
-from worker.overview import Standing, check_report, check_tables, chosen, credentials_table, standings
+from worker.overview import Overview, check_report, check_tables, chosen, overview, overview_tables
 from worker.sandbox.server import print_url, serve
 
 WATCH_S = 1.0
@@ -76,14 +76,14 @@ def check(as_json: bool) -> None:
 @click.option("--watch", is_flag=True, help="Go on until Ctrl-C, a look a second.")
 @as_json
 def credentials(watch: bool, as_json: bool) -> None:
-    """Show every credential: in use, limit, and what it cools for."""
+    """Show every credential: in use, limits, what it cools for; open breakers, and who waits."""
     config = Config.load(os.environ)
     redis = default_client().redis
     with suppress(KeyboardInterrupt), _shown(as_json) as show:
-        show(standings(config, redis))
+        show(overview(config, redis))
         while watch:
             time.sleep(WATCH_S)
-            show(standings(config, redis))
+            show(overview(config, redis))
 
 
 @commands.command()
@@ -99,13 +99,13 @@ def sandbox(host: str, port: int, as_json: bool) -> None:
 
 
 @contextmanager
-def _shown(as_json: bool) -> Iterator[Callable[[list[Standing]], None]]:
+def _shown(as_json: bool) -> Iterator[Callable[[Overview], None]]:
     """Shows one look after another; a terminal shows each in the place of the one before."""
     console = open_console()
     if as_json:
-        yield lambda rows: json_line({"credentials": [row.as_json() for row in rows]})
+        yield lambda seen: json_line(seen.as_json())
     elif console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
-            yield lambda rows: live.update(credentials_table(rows), refresh=True)
+            yield lambda seen: live.update(overview_tables(seen), refresh=True)
     else:
-        yield lambda rows: console.print(credentials_table(rows))
+        yield lambda seen: console.print(overview_tables(seen))

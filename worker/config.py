@@ -31,6 +31,7 @@ from worker.providers import (
     base_variable,
     key_variables,
 )
+from worker.tokens import OUTPUT_TOKENS
 
 __all__ = ["Config", "Credential", "Model", "Provider", "WorkerSettings"]
 
@@ -111,7 +112,7 @@ class Config(BaseModel):
         if problems or worker is None:
             raise ConfigurationError(problems)
         providers = {name: provider for name, provider in read.items() if provider}
-        warnings = (*_unused(environ, written), *groups.overlaps(), *_warnings(providers, groups))
+        warnings = (*_unused(environ, written), *groups.overlaps(), *_warnings(providers, groups), *_tight(providers))
         return cls(settings=settings, worker=worker, providers=providers, groups=groups, warnings=warnings)
 
 
@@ -195,3 +196,17 @@ def _warnings(providers: Mapping[str, Provider], groups: Groups) -> Iterator[str
     for secret, names in holders.items():
         if secret and len(names) > 1:
             yield f"{' and '.join(names)} hold one secret: its limits are counted for each"
+
+
+def _tight(providers: Mapping[str, Provider]) -> Iterator[str]:
+    """Limits under which a request that does not bound its output fits only into an empty minute."""
+    for name, provider in providers.items():
+        scopes: list[tuple[str, Limit]] = [(name, provider.tpm)]
+        scopes += [(f"{name}/{each.name}", each.tpm) for each in provider.models]
+        scopes += [(f"{name}/{each.name}", each.tpm) for each in provider.credentials]
+        for where, tpm in scopes:
+            if tpm is not None and tpm < OUTPUT_TOKENS:
+                yield (
+                    f"{where}: tpm = {tpm} is less than the {OUTPUT_TOKENS} tokens that a request without max_tokens "
+                    "reserves: it waits for a minute of its own"
+                )

@@ -8,10 +8,10 @@ from typing import Any
 from producer.lifecycle import State
 from producer.result import ErrorCode, Outcome
 from worker.candidate import Candidate
-from worker.chain import End, Park
 from worker.hearing import Answer
 from worker.job import Told
 from worker.run import Run, Stop
+from worker.step import End, Park
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,12 +25,16 @@ from worker.heartbeat import Heartbeat
 from worker.journal.journal import Journal
 from worker.leases.leases import Leases
 from worker.leases.limits import CredentialLimits, ModelLimits, ProviderLimits
+from worker.lending import Lender
 from worker.listener import listen
 from worker.publisher import Publisher
 from worker.reaper import Reaper
+from worker.room import Room
 from worker.run import Stop
 from worker.runner import Runner
 from worker.transport import Transport
+from worker.waker import Waker
+from worker.walk import Walker
 from worker.wire import Wire
 
 logger = logging.getLogger(__name__)
@@ -60,14 +64,25 @@ class Engine:
         self._wire = Wire(self._redis)
         lease_ms = round(config.worker.lease_s * 1000)
         journal = Journal(self._wire.call, settings.keys, lease_ms, config.worker.max_deaths)
+        channel = settings.keys.process(self._process)
+        self._waker = Waker(journal, settings.keys, ring, self._stir)
         self._leases = Leases(
             self._wire.call,
             settings.keys,
-            {name: _limits(provider) for name, provider in config.providers.items()},
+            {name: _limits(config, provider) for name, provider in config.providers.items()},
+            wake=self._waker.wake,
         )
+        secrets = {
+            (name, credential.name): credential.secret.get_secret_value()
+            for name, provider in config.providers.items()
+            for credential in provider.credentials
+        }
+        lender = Lender(self._leases, secrets.keys())
+        self._room = Room(lender, channel, lambda: len(self._runner.runs))
         self._transport = Transport()
-        self._attempts = Attempts(self._leases, journal, self._transport, config.providers, dialect_of)
-        self._runner = Runner(self._process, config, journal, Publisher(journal), self._attempts)
+        attempts = Attempts(lender, journal, self._transport, config.providers, secrets, dialect_of)
+        walker = Walker(config, journal, attempts, self._leases, self._room, self._waker)
+        self._runner = Runner(self._process, journal, Publisher(journal), walker)
         self._client = connect(settings.redis_url)
         self._heartbeat = Heartbeat(
             self._client,
@@ -75,10 +90,18 @@ class Engine:
             self._loop,
             lease_ms,
             self._runner.runs,
-            self._attempts.out,
+            lender.out,
             lambda: self._ticked_s,
         )
-        self._reaper = Reaper(self._client, settings.keys, self._runner.newest_ring_ms, ring, is_empty)
+        self._reaper = Reaper(
+            self._client,
+            settings.keys,
+            self._runner.newest_ring_ms,
+            ring,
+            is_empty,
+            [name for name, provider in config.providers.items() if provider.credentials],
+            lambda provider, job_ids: self._call_soon(self._waker.wake, provider, job_ids),
+        )
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -88,13 +111,17 @@ class Engine:
         self._heartbeat.start()
         self._reaper.start()
 
+    def seat(self, concurrency: int) -> None:
+        """So many jobs run at once, and a part of them may wait in place for a lease."""
+        self._room.concurrency = concurrency
+
     def run(self, job_id: str) -> Verdict:
         """Run a job to its end, or until it is let go."""
         return self._await(self._runner.run(job_id))
 
     def drain(self, *, at_once: bool) -> None:
         """Claim nothing more; after the grace period hand back what is left. A second call does so at once."""
-        self._loop.call_soon_threadsafe(self._drain, at_once)
+        self._call_soon(self._drain, at_once)
 
     def stop(self) -> None:
         """When no job runs any more."""
@@ -111,7 +138,7 @@ class Engine:
 
     async def _open(self) -> None:
         keys = self._config.settings.keys
-        hearing = listen(self._redis, keys.process(self._process), self._cancel)
+        hearing = listen(self._redis, keys.process(self._process), {"cancel": self._cancel, "turn": self._room.turn})
         self._tasks = [
             asyncio.create_task(hearing),
             asyncio.create_task(self._leases.configure()),
@@ -122,6 +149,7 @@ class Engine:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._waker.close()
         await self._transport.aclose()
         await self._wire.aclose()
         await self._redis.aclose()
@@ -144,6 +172,12 @@ class Engine:
         for run in list(self._runner.runs.values()):
             run.stop(Stop.HAND_BACK)
 
+    async def _stir(self, provider: str) -> None:
+        await self._leases.stir(provider)
+
+    def _call_soon(self, call: Callable[..., None], *args: Any) -> None:
+        self._loop.call_soon_threadsafe(call, *args)
+
     def _await(self, work: Coroutine[Any, Any, T]) -> T:
         return self._submit(work).result()
 
@@ -158,7 +192,7 @@ def _spare_the_collector() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
-def _limits(provider: Provider) -> ProviderLimits:
+def _limits(config: Config, provider: Provider) -> ProviderLimits:
     """What Redis is told of a provider: limits and names, no secrets."""
     return ProviderLimits(
         credentials=tuple(
@@ -170,6 +204,8 @@ def _limits(provider: Provider) -> ProviderLimits:
         max_concurrency=provider.max_concurrency,
         rpm=provider.rpm,
         tpm=provider.tpm,
+        rate_limit_scope=provider.rate_limit_scope,
+        batch_headroom=config.settings.defaults.batch_headroom,
     )
 
 

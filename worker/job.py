@@ -27,6 +27,7 @@ class Claimed:
     epoch: int
     left_ms: int  # until the deadline
     age_ms: int  # since it was submitted
+    born_ms: int  # when that was, by Redis's clock
     deaths: int
     job: Job
     canvas: str
@@ -68,3 +69,4 @@ class Told(StrEnum):
     ENDED = "ended"
     PARKED = "parked"
     HANDED_BACK = "handed_back"
+    RING = "ring"

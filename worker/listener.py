@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import RedisError
@@ -16,8 +16,11 @@ _POLL_S = 5.0
 _PAUSE_S = 0.5
 
 
-async def listen(redis: AsyncRedis, channel: str, on_cancel: Callable[[str], None]) -> None:
-    """For ever. A message that is missed while Redis is away is no harm: heartbeats bring the same news."""
+async def listen(redis: AsyncRedis, channel: str, on: Mapping[str, Callable[[str], None]]) -> None:
+    """For ever: a message is a JSON object of one field, whose name says which of `on` is told its value.
+
+    One that is missed while Redis is away is no harm: heartbeats and timers bring the same news.
+    """
     while True:
         try:
             async with redis.pubsub(ignore_subscribe_messages=True) as pubsub:
@@ -25,7 +28,8 @@ async def listen(redis: AsyncRedis, channel: str, on_cancel: Callable[[str], Non
                 while True:
                     message = await pubsub.get_message(timeout=_POLL_S)
                     if message is not None:
-                        on_cancel(json.loads(message["data"])["cancel"])
+                        for what, whom in json.loads(message["data"]).items():
+                            on[what](whom)
         except (RedisError, OSError) as error:
             logger.warning("Redis is away, not listening on %s: %s", channel, error)
             await asyncio.sleep(_PAUSE_S)

@@ -77,3 +77,4 @@ class Failure:
     message: str
     status: int | None = None
     retry_after_s: float | None = None
+    sent: bool = True  # False: no connection came about, so the provider knows nothing of it

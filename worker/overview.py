@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from redis import Redis
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from worker.config import Config, Provider
-from worker.leases.survey import Cooling, CredentialState, survey
+from worker.leases.survey import Breaker, Budget, Cooling, CredentialState, LastError, survey
 from worker.outcomes import Mark
 from worker.providers import ROWS
 
-_REASONS = {Mark.COOL: "rate limit", Mark.EXHAUST: "quota", Mark.LOCK_OUT: "rejected"}
+_REASONS: dict[str, str] = {Mark.COOL: "rate limit", Mark.EXHAUST: "quota", Mark.LOCK_OUT: "rejected"}
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
@@ -30,6 +31,35 @@ class Standing:
         return {"provider": self.provider, **asdict(self.state)}
 
 
+@dataclass(frozen=True, slots=True)
+class Broken:
+    provider: str
+    breaker: Breaker
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Jobs that wait for a provider."""
+
+    provider: str
+    in_place: int
+    parked: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    credentials: tuple[Standing, ...]
+    breakers: tuple[Broken, ...]
+    waiting: tuple[Waiting, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "credentials": [each.as_json() for each in self.credentials],
+            "breakers": [{"provider": each.provider, **asdict(each.breaker)} for each in self.breakers],
+            "waiting": [asdict(each) for each in self.waiting],
+        }
+
+
 def chosen(config: Config) -> list[str]:
     """The providers that somebody set up, or named in a group; some that need no key are there without it."""
     named = {member.provider for group in config.groups.groups for member in group.members}
@@ -42,26 +72,63 @@ def needs_sandbox(config: Config) -> bool:
     return set(chosen(config)) <= {"sandbox"} and not elsewhere
 
 
-def standings(config: Config, redis: Redis) -> list[Standing]:
-    """Every credential of the chosen providers, and any other that is in use or cools."""
+def overview(config: Config, redis: Redis) -> Overview:
+    """Every credential of the chosen providers, any other that is in use or cools, and what is open or waits."""
     shown = set(chosen(config))
-    return [
-        Standing(name, state)
-        for name, provider in config.providers.items()
-        for state in _states(provider, survey(redis, config.settings.keys, name))
-        if name in shown or state.in_use or state.cooling
-    ]
+    surveys = {name: survey(redis, config.settings.keys, name) for name in config.providers}
+    return Overview(
+        credentials=tuple(
+            Standing(name, state)
+            for name, found in surveys.items()
+            for state in _states(config.providers[name], found.credentials)
+            if name in shown or state.in_use or state.cooling
+        ),
+        breakers=tuple(Broken(name, breaker) for name, found in surveys.items() for breaker in found.breakers),
+        waiting=tuple(
+            Waiting(name, found.waiting, found.parked)
+            for name, found in surveys.items()
+            if found.waiting or found.parked
+        ),
+    )
 
 
-def credentials_table(rows: Iterable[Standing]) -> Table:
-    table = _table("provider", "credential", "in use", "limit", "cools")
+def overview_tables(seen: Overview) -> Group:
+    """Credentials always; breakers and those who wait, where there are any."""
+    tables = [_credentials(seen.credentials)]
+    if seen.breakers:
+        breakers = _table("breaker", "state")
+        for each in seen.breakers:
+            open_for = f"open, {duration(each.breaker.left_ms)}" if each.breaker.left_ms else "half open"
+            breakers.add_row(Text(f"{each.provider}/{each.breaker.model}"), Text(open_for, "yellow"))
+        tables.append(breakers)
+    if seen.waiting:
+        waiting = _table("waiting for", "in place", "parked")
+        for queue in seen.waiting:
+            waiting.add_row(Text(queue.provider), str(queue.in_place), str(queue.parked))
+        tables.append(waiting)
+    return Group(*tables)
+
+
+def _credentials(rows: Iterable[Standing]) -> Table:
+    headings = ("provider", "credential", "in use", "limit", "rpm left", "tpm left", "cools", "last error")
+    table = _table(*headings)
     for row in rows:
         state = row.state
         cooling = "\n".join(map(cooling_text, state.cooling))
         limit = "-" if state.limit is None else "not configured" if state.limit == 0 else str(state.limit)
         cools = Text(cooling, "yellow") if cooling else Text("-")
-        table.add_row(Text(row.provider), Text(state.credential), str(state.in_use), limit, cools)
+        budgets = (_budget_text(state.calls), _budget_text(state.tokens))
+        error = Text(_error_text(state.last_error))
+        table.add_row(Text(row.provider), Text(state.credential), str(state.in_use), limit, *budgets, cools, error)
     return table
+
+
+def _budget_text(budget: Budget | None) -> str:
+    return f"{budget.left} of {budget.limit}" if budget else "-"
+
+
+def _error_text(error: LastError | None) -> str:
+    return f"{error.outcome} at {error.model}, {duration(error.ago_ms)} ago" if error else "-"
 
 
 def cooling_text(cooling: Cooling) -> str:
@@ -125,7 +192,7 @@ def _is_set_up(name: str, provider: Provider) -> bool:
     return has_secret or row is None or provider.base_url != row.base_url
 
 
-def _states(provider: Provider, surveyed: list[CredentialState]) -> Iterator[CredentialState]:
+def _states(provider: Provider, surveyed: Sequence[CredentialState]) -> Iterator[CredentialState]:
     """What Redis knows, and those of which no worker has told it yet."""
     yield from surveyed
     known = {state.credential for state in surveyed}

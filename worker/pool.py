@@ -26,7 +26,7 @@ class LoopPool(TaskPool):  # type: ignore[misc]  # celery has no types
         self._numbers = itertools.count(1)
 
     def on_start(self) -> None:
-        process.engine()
+        process.engine().seat(self.limit)
 
     def on_stop(self) -> None:
         super().on_stop()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from redis import Redis
 
@@ -16,6 +16,7 @@ from producer.journal.journal import SERVER_CLOCK, job_keys
 from producer.keys import QUEUES, Keys
 from producer.script import Argument
 from worker.journal.journal import LOOK, TAKE_DUE, WATERMARK
+from worker.leases.leases import STIR, lease_keys
 from worker.pipeline import run_all
 
 logger = logging.getLogger(__name__)
@@ -27,7 +28,8 @@ WATERMARK_TTL_MS = 86_400_000
 
 
 class Reaper(threading.Thread):
-    """`ring(job_id, queue)` sends a doorbell; `is_empty(queue)` asks the broker."""
+    """`ring(job_id, queue)` sends a doorbell; `is_empty(queue)` asks the broker; `wake(provider, job_ids)` calls
+    parked jobs back."""
 
     def __init__(
         self,
@@ -36,6 +38,8 @@ class Reaper(threading.Thread):
         newest_ring_ms: Mapping[str, int],
         ring: Callable[[str, str], None],
         is_empty: Callable[[str], bool],
+        providers: Sequence[str],
+        wake: Callable[[str, Sequence[str]], None],
     ) -> None:
         super().__init__(name="understudy-reaper", daemon=True)
         self._client = client
@@ -43,6 +47,8 @@ class Reaper(threading.Thread):
         self._newest_ring_ms = newest_ring_ms
         self._ring = ring
         self._is_empty = is_empty
+        self._providers = providers
+        self._wake = wake
         self._stopping = threading.Event()
 
     def run(self) -> None:
@@ -61,6 +67,14 @@ class Reaper(threading.Thread):
         job_ids = [job_id for ids in run_all(self._client, TAKE_DUE, tags) for job_id in ids]
         if job_ids:
             self._look(job_ids, watermarks)
+        self._stir()
+
+    def _stir(self) -> None:
+        """Where time has made room at a provider, and nobody's release."""
+        calls = [(lease_keys(self._keys, provider), (SERVER_CLOCK,)) for provider in self._providers]
+        for provider, [job_ids] in zip(self._providers, run_all(self._client, STIR, calls), strict=True):
+            if job_ids:
+                self._wake(provider, job_ids)
 
     def _look(self, job_ids: list[str], watermarks: list[int]) -> None:
         queues: list[Argument] = []

@@ -38,12 +38,28 @@ def retry_after_s(headers: Mapping[str, str], body: object, now_s: float) -> flo
     30.0
     """
     said = [*_in_headers(headers, now_s), *_in_body(body)]
-    return _longest([wait_s for wait_s in said if wait_s is not None])
+    return _longest([said_s for said_s in said if said_s is not None])
 
 
 def retry_delay_s(body: object) -> float | None:
     """What an error object says by itself, as within a stream."""
-    return _longest([wait_s for wait_s in _in_body(body) if wait_s is not None])
+    return _longest([said_s for said_s in _in_body(body) if said_s is not None])
+
+
+def wait_s(text: str, now_s: float) -> float | None:
+    """Seconds from now, out of one value: a number, a duration or a time. None where it cannot be read, or has passed.
+
+    >>> wait_s("6m0s", now_s=0), wait_s("1792567710000", now_s=1792567650.0)
+    (360.0, 60.0)
+    """
+    text = text.strip()
+    if _NUMBER.fullmatch(text):
+        number = float(text)
+        if number < _EPOCH_S:
+            return number
+        return _not_past(number / (1_000 if number >= _EPOCH_MS else 1) - now_s)
+    relative_s = _relative_s(text)
+    return relative_s if relative_s is not None else _until_s(text, now_s)
 
 
 def _longest(waits_s: list[float]) -> float | None:
@@ -53,11 +69,11 @@ def _longest(waits_s: list[float]) -> float | None:
 def _in_headers(headers: Mapping[str, str], now_s: float) -> Iterator[float | None]:
     for name, value in headers.items():
         if name == "retry-after":
-            yield _wait_s(value, now_s)
+            yield wait_s(value, now_s)
         elif name == "retry-after-ms":
             yield _milliseconds(value)
         elif _RESET.fullmatch(name) and _exhausted(headers.get(name.replace("reset", "remaining"), "0")):
-            yield _wait_s(value, now_s)
+            yield wait_s(value, now_s)
 
 
 def _exhausted(remaining: str) -> bool:
@@ -74,17 +90,6 @@ def _in_body(body: object) -> Iterator[float | None]:
     for place in (error, *(details if isinstance(details, list) else ())):
         if isinstance(place, dict):
             yield from (_relative_s(str(place[field]).strip()) for field in _BODY_FIELDS if field in place)
-
-
-def _wait_s(text: str, now_s: float) -> float | None:
-    text = text.strip()
-    if _NUMBER.fullmatch(text):
-        number = float(text)
-        if number < _EPOCH_S:
-            return number
-        return _not_past(number / (1_000 if number >= _EPOCH_MS else 1) - now_s)
-    wait_s = _relative_s(text)
-    return wait_s if wait_s is not None else _until_s(text, now_s)
 
 
 def _relative_s(text: str) -> float | None:
@@ -111,5 +116,5 @@ def _until_s(text: str, now_s: float) -> float | None:
     return None
 
 
-def _not_past(wait_s: float) -> float | None:
-    return wait_s if wait_s >= 0 else None
+def _not_past(left_s: float) -> float | None:
+    return left_s if left_s >= 0 else None

@@ -8,7 +8,9 @@ from enum import StrEnum
 from typing import Any
 
 from worker.job import Claimed
+from worker.leases.values import Asker
 from worker.rows import Rows
+from worker.tokens import reckoned
 
 
 class Stop(StrEnum):
@@ -45,6 +47,7 @@ class Run:
         self.job = claim.job
         self.rows = Rows(claim.rows)
         self.queued_ms = claim.age_ms
+        self.asker = Asker(claim.job_id, claim.owner, claim.priority, claim.born_ms, reckoned(claim.job.body))
         self.stopped: Stop | None = None
         self.committed: Committed | None = None
         self._deadline_s = now_s + claim.left_ms / 1000

@@ -8,29 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import uuid
-from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 from producer.lifecycle import State
-from producer.result import ErrorCode, Outcome
-from worker.attempt import Attempts, Broken
-from worker.candidate import Candidate
-from worker.chain import Chain, End, Park, Terms
-from worker.config import Config
+from producer.result import ErrorCode
 from worker.ending import AT_STOP, Answered, Ended, Ending, LetGo, Verdict, given_up, partial_of, result_of
-from worker.groups import UnknownModel
-from worker.hearing import Answer
 from worker.job import Claimed, Finish, Refused
 from worker.journal.journal import Journal
-from worker.leases.values import Denied, Why
-from worker.outcomes import Failure
 from worker.publisher import Publication, Publisher
 from worker.rows import encoded
 from worker.run import Run, Stop
+from worker.step import End, Park
+from worker.walk import Walker
 
 logger = logging.getLogger(__name__)
 
@@ -44,16 +35,14 @@ class Runner:
     def __init__(
         self,
         process: str,
-        config: Config,
         journal: Journal,
         publisher: Publisher,
-        attempts: Attempts,
+        walker: Walker,
     ) -> None:
         self._process = process
-        self._config = config
         self._journal = journal
         self._publisher = publisher
-        self._attempts = attempts
+        self._walker = walker
         self.runs: dict[str, Run] = {}  # those under way, by owner
         self.newest_ring_ms: dict[str, int] = {}  # by priority, of the doorbells received
         self.draining = False
@@ -85,7 +74,7 @@ class Runner:
     async def _answered(self, run: Run, publication: Publication) -> Ending | None:
         """How the answering task ended; None where it was stopped."""
         loop = asyncio.get_running_loop()
-        task = loop.create_task(self._answer(run, publication))
+        task = loop.create_task(self._walker.answer(run, publication))
         run.watch(task)
         timer = loop.call_later(run.left_s(_now_s()), run.stop, Stop.DEADLINE)
         try:
@@ -99,40 +88,6 @@ class Runner:
             return End(ErrorCode.INTERRUPTED, f"an error of understudy's own: {type(error).__name__}")
         return task.result()
 
-    async def _answer(self, run: Run, publication: Publication) -> Ending:
-        """Walk the chain until a candidate answers or nothing is left to try."""
-        candidates = self._config.groups.chain_for(run.job.model, self._config.providers)
-        if isinstance(candidates, UnknownModel):
-            return End(ErrorCode.UNKNOWN_MODEL, candidates.message)
-        chain = Chain(candidates, self._terms(candidates), run.job.after_commit, _jitter)
-        chain.replay(run.rows.failures())
-        switch = _Switch(run.id)
-        while not isinstance(step := chain.next(run.left_s(_now_s())), End):
-            if publication.speaking:  # what broke off is dropped at once, not after the wait
-                await publication.restart(switch.reason)
-            if isinstance(step, Park):
-                return step
-            if step.after_s:
-                await asyncio.sleep(step.after_s)
-            switch.to(step.candidate)
-            match await self._attempts.make(run, publication, step.candidate):
-                case Answer() as answer:
-                    return Answered(answer, step.candidate, run.rows.last_credential)
-                case Broken(failure, committed):
-                    switch.reason = failure.outcome
-                    chain.ended(step.candidate, failure, committed=committed)
-                case Denied() as denied:
-                    switch.reason = switch.reason or denied.why
-                    await self._note_skipped(run, step.candidate, denied)
-                    chain.denied(step.candidate, denied, run.left_s(_now_s()), _now_s())
-        return step
-
-    async def _note_skipped(self, run: Run, candidate: Candidate, denied: Denied) -> None:
-        if denied.why is Why.NO_CREDENTIALS and not run.rows.skipped(candidate):
-            opened = run.rows.open(candidate, None, _now_s())
-            run.rows.failed(opened, Failure(Outcome.SKIPPED, "no credential"), _now_s())
-            await self._journal.attempt(run, opened.number, encoded(opened.row))
-
     async def _close(self, run: Run, publication: Publication, ending: Ending | None) -> Verdict:
         """What follows from how it ended. The first matching line decides."""
         await publication.quiet()
@@ -141,7 +96,9 @@ class Runner:
         if ending is None and run.stopped is Stop.HAND_BACK:
             return given_up(await self._journal.hand_back(run))
         if isinstance(ending, Park):
-            return given_up(await self._journal.park(run, round(ending.wait_s * 1000)))
+            verdict = given_up(await self._journal.park(run, round(ending.wait_s * 1000)))
+            await self._walker.enlist(run, ending.candidates)
+            return verdict
         if isinstance(ending, Answered):
             return await self._finish(run, publication, State.COMPLETED, "", result_of(run, ending, _now_s()))
         if ending is None:
@@ -162,40 +119,6 @@ class Runner:
         if written is None:
             return LetGo("lost")
         return Ended(State(written), {**result, "id": run.id, "attempts": run.rows.as_json()})
-
-    def _terms(self, candidates: Sequence[Candidate]) -> Mapping[Candidate, Terms]:
-        return {candidate: _terms_of(self._config, candidate) for candidate in candidates}
-
-
-@dataclass(slots=True)
-class _Switch:
-    """Logs one line for each move from one candidate to another."""
-
-    job_id: str
-    reason: str = ""
-    _at: Candidate | None = None
-
-    def to(self, candidate: Candidate) -> None:
-        if self._at is not None and candidate != self._at:
-            logger.info("job %s: from %s to %s: %s", self.job_id, self._at, candidate, self.reason)
-            self.reason = ""
-        self._at = candidate
-
-
-def _terms_of(config: Config, candidate: Candidate) -> Terms:
-    provider = config.providers[candidate.provider]
-    declared = next((model for model in provider.models if model.name == candidate.model), None)
-    return Terms(
-        max_attempts=provider.max_attempts,
-        retry_after_wait_s=provider.retry_after_wait_s,
-        capacity_wait_s=provider.capacity_wait_s,
-        filtered_moves_on=provider.on_content_filter == "next",
-        context_window=declared.context_window if declared else None,
-    )
-
-
-def _jitter(span_s: float) -> float:
-    return random.uniform(span_s / 2, span_s)  # noqa: S311 - spreads retries, guards nothing
 
 
 def _now_s() -> float:

@@ -52,6 +52,7 @@ OUTCOMES: dict[type[Exception], Outcome] = {
 }
 
 _ERRORS = tuple(OUTCOMES)
+_NO_CONNECTION = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
 
 class Response:
@@ -148,7 +149,8 @@ class Transport:
         self, base_url: str, request: Rendered, auth: Mapping[str, str], connect_timeout_s: float
     ) -> Response:
         if not all(value.isascii() and value.isprintable() for value in auth.values()):
-            raise CallFailed(Failure(Outcome.REJECTED_CREDENTIAL, "the credential has characters no header can carry"))
+            message = "the credential has characters no header can carry"
+            raise CallFailed(Failure(Outcome.REJECTED_CREDENTIAL, message, sent=False))
         client = self._client = self._client or _Client(self._tls)
         try:
             outgoing = client.build_request(
@@ -196,4 +198,4 @@ def _failure_of(error: Exception, begun: bool) -> Failure:
     if begun and outcome is Outcome.CONNECTION:
         outcome = Outcome.CUT
     origin = error.__cause__ or error
-    return Failure(outcome, clean(f"{type(origin).__name__}: {origin}"))
+    return Failure(outcome, clean(f"{type(origin).__name__}: {origin}"), sent=not isinstance(origin, _NO_CONNECTION))

@@ -12,7 +12,7 @@ from producer.script import Script
 from tests.guards.tree import files, modules
 
 LUA = files("producer", "worker", suffixes=(".lua",))
-PRELUDES = [path for path in LUA if path.stem in ("append", "clock", "prelude")]
+PRELUDES = [path for path in LUA if path.stem in ("append", "choose", "clock", "marks", "prelude", "rates", "waiting")]
 SCRIPTS = [path for path in LUA if path not in PRELUDES]
 
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from producer.result import ErrorCode, Outcome
 from worker.candidate import Candidate
-from worker.chain import Chain, End, Park, Terms, Try
+from worker.chain import LATE_S, Chain, Terms
 from worker.leases.values import Denied, Why
 from worker.outcomes import Failure
+from worker.step import End, Try, Wait
 
 A, B, C, D = (Candidate(name, "m") for name in "abcd")
 LEFT_S = 600.0
@@ -51,6 +52,14 @@ def deny(
     assert isinstance(step, Try), step
     chain.denied(step.candidate, Denied(why, None if retry_s is None else round(retry_s * 1000)), left_s, now_s)
     return step.candidate
+
+
+def wait_of(chain: Chain, *, left_s: float = LEFT_S) -> Wait:
+    """The next step is a wait, and it is in vain."""
+    step = chain.next(left_s)
+    assert isinstance(step, Wait), step
+    chain.waited(step)
+    return step
 
 
 def end_of(chain: Chain, outcome: str) -> tuple[End, list[Candidate]]:
@@ -147,10 +156,20 @@ def test_B10_a_larger_window_that_is_away_is_waited_for() -> None:
     chain = Chain([A, B], {A: Terms(context_window=8), B: Terms(context_window=9)}, "restart", whole_span)
     deny(chain, Why.COOLING, 1.0)
     assert deny(chain, Why.COOLING, 0.9) == B
+    wait_of(chain)
 
     assert fail(chain, "context_length").candidate == A
 
     assert chain.next(LEFT_S) == Try(B)
+
+
+def test_B10_a_larger_window_is_waited_for_once() -> None:
+    chain = Chain([A, B, C], {A: Terms(), B: Terms(context_window=9), C: Terms()}, "restart", whole_span)
+    fail(chain, "context_length")
+    deny(chain, Why.FULL)
+    deny(chain, Why.FULL)
+
+    assert wait_of(chain).candidates == (B, C)
 
 
 # ---- after the commit
@@ -212,7 +231,8 @@ def test_B6_a_short_retry_after_is_waited_for_here() -> None:
 
     assert deny(chain, Why.COOLING, 3.0) == A
 
-    assert chain.next(LEFT_S) == Try(A, 3.0)
+    assert wait_of(chain) == Wait((A,), 5 + LATE_S, 3.0, last_resort=False)
+    assert chain.next(LEFT_S) == Try(B)
 
 
 def test_B5_a_retry_after_that_is_long_or_beyond_the_deadline_is_not_waited_for() -> None:
@@ -227,7 +247,11 @@ def test_a_cooldown_that_others_prolong_is_not_waited_for_again_and_again() -> N
     chain = chain_of(A, B)
     fail(chain, "rate_limited")
     deny(chain, Why.COOLING, 4.0)
-    deny(chain, Why.COOLING, 4.0, left_s=LEFT_S - 4, now_s=4.0)
+    wait_of(chain)
+    deny(chain, Why.COOLING, 4.0)
+    step = wait_of(chain)
+    assert step.last_resort
+    deny(chain, Why.COOLING, 4.0, now_s=4.0)
 
     assert chain.next(LEFT_S) == Try(B)
 
@@ -282,37 +306,62 @@ def test_B8_credentials_that_are_all_locked_out_are_a_rejected_credential() -> N
 
 def test_a_full_candidate_is_waited_for_as_long_as_its_capacity_is_worth_and_then_spills() -> None:
     chain = chain_of(A, B, capacity_wait_s=1.2)
-    for now_s in (0.0, 0.5):
-        assert deny(chain, Why.FULL, now_s=now_s) == A
-    assert deny(chain, Why.FULL, now_s=1.0) == A
+    deny(chain, Why.FULL)
 
+    assert wait_of(chain) == Wait((A,), 1.2, None, last_resort=False)
     assert chain.next(LEFT_S) == Try(B)
 
 
-def test_a_full_candidate_is_asked_again_soon_however_long_one_of_its_credentials_cools() -> None:
+@pytest.mark.parametrize("why", [Why.COOLING, Why.BROKEN])
+def test_a_return_beyond_the_patience_is_not_waited_for(why: Why) -> None:
+    chain = chain_of(A, B, capacity_wait_s=1.2)
+    deny(chain, why, 1.25)
+    assert chain.next(LEFT_S) == Try(B)
+
+    chain = chain_of(A, B, capacity_wait_s=1.2)
+    deny(chain, why, 1.0)
+    assert wait_of(chain) == Wait((A,), 1.2, 1.0, last_resort=False)
+
+
+def test_patience_is_counted_from_the_last_call() -> None:
+    chain = chain_of(A, B, capacity_wait_s=1.2)
+    deny(chain, Why.FULL)
+    wait_of(chain)
+    deny(chain, Why.COOLING, 30.0, now_s=1.2)
+    assert wait_of(chain).candidates == (A, B)
+    deny(chain, Why.FULL, now_s=9.0)
+    assert deny(chain, Why.COOLING, 30.0, now_s=9.0) == B
+    assert wait_of(chain).last_resort
+    fail(chain, "server_error")
+    deny(chain, Why.FULL, now_s=10.0)
+    assert wait_of(chain) == Wait((A,), 1.2, None, last_resort=False)
+
+
+def test_what_has_room_at_any_moment_is_waited_for_however_long_one_of_its_credentials_cools() -> None:
     chain = chain_of(A)
-
     deny(chain, Why.FULL, 3600.0)
-
-    assert chain.next(LEFT_S) == Try(A, 0.5)
-
-
-def test_what_is_away_for_a_moment_is_waited_for_the_better_candidate_first() -> None:
-    chain = chain_of(A, B)
-    deny(chain, Why.COOLING, 1.75)
-    deny(chain, Why.COOLING, 0.75)
-
-    assert chain.next(LEFT_S) == Try(A, 0.75)
-    chain.denied(A, Denied(Why.COOLING, 1000), LEFT_S, 0.75)
-    assert chain.next(LEFT_S) == Try(B)
+    assert chain.next(LEFT_S) == Wait((A,), LEFT_S, None, last_resort=True)
 
 
-def test_what_is_away_for_longer_parks_the_job_until_the_earliest_return() -> None:
+def test_what_is_away_is_waited_for_the_better_candidate_first_and_then_asked_again() -> None:
     chain = chain_of(A, B)
     deny(chain, Why.COOLING, 60.0)
     deny(chain, Why.COOLING, 30.0)
 
-    assert chain.next(LEFT_S) == Park(30.0)
+    assert wait_of(chain) == Wait((A, B), LEFT_S, 30.0, last_resort=True)
+    assert fail(chain, "not_found").candidate == A
+    assert chain.next(LEFT_S) == Try(B)
+
+
+def test_a_call_by_a_lease_that_was_waited_for_counts_as_any() -> None:
+    chain = chain_of(A, B)
+    deny(chain, Why.FULL)
+    deny(chain, Why.FULL)
+    assert isinstance(chain.next(LEFT_S), Wait)
+
+    chain.ended(B, failure("not_found"), committed=False)
+
+    assert chain.next(LEFT_S) == Wait((A,), LEFT_S, None, last_resort=True)
 
 
 def test_time_spent_on_other_candidates_shortens_the_wait() -> None:
@@ -320,8 +369,8 @@ def test_time_spent_on_other_candidates_shortens_the_wait() -> None:
     deny(chain, Why.COOLING, 20.0)
     fail(chain, "timeout")
 
-    assert chain.next(LEFT_S - 15) == Park(5.0)
-    assert chain.next(LEFT_S - 25) == Try(A)
+    assert chain.next(LEFT_S - 15) == Wait((A,), LEFT_S - 15, 5.0, last_resort=True)
+    assert chain.next(LEFT_S - 25) == Wait((A,), LEFT_S - 25, 0.0, last_resort=True)
 
 
 def test_no_return_before_the_deadline_is_no_capacity() -> None:
@@ -454,7 +503,7 @@ class Story:
         self.left_s = LEFT_S
         self.rows: list[tuple[Candidate, Failure]] = []
         self.visited: dict[Candidate, None] = {}
-        self.steps: list[Try | Park] = []
+        self.steps: list[Try | Wait] = []
 
     def anew(self) -> Chain:
         chain = Chain(self.candidates, self.terms, self.after_commit, whole_span)
@@ -470,19 +519,31 @@ class Story:
                 assert chain.next(self.left_s) == step
                 return step
             self.steps.append(step)
-            wait_s = step.wait_s if isinstance(step, Park) else step.after_s
-            assert 0 <= wait_s < self.left_s
-            self.left_s -= wait_s
-            if isinstance(step, Park):
-                chain = self.anew()
-                continue
-            self.visited[step.candidate] = None
             happening, took_s, dies = next(coming, ((Outcome.SERVER_ERROR, False), 0.0, False))
+            candidate = self.waits(chain, step, took_s, happening) if isinstance(step, Wait) else step.candidate
+            if isinstance(step, Try):
+                assert 0 <= step.after_s < self.left_s
+                self.left_s -= step.after_s
+            if candidate is None:
+                chain = self.anew() if dies else chain
+                continue
+            self.visited[candidate] = None
             self.left_s -= took_s
-            self.take_in(chain, step.candidate, happening)
+            self.take_in(chain, candidate, happening)
             chain = self.anew() if dies else chain
         assert len(self.steps) < MANY
         return None
+
+    def waits(self, chain: Chain, step: Wait, took_s: float, happening: Any) -> Candidate | None:
+        """Until a candidate can be called, which is the last one of them; None: in vain."""
+        assert step.candidates
+        assert 0 < step.at_most_s <= self.left_s or not step.last_resort
+        assert step.returns_s is None or 0 <= step.returns_s < self.left_s
+        if isinstance(happening[0], Why):
+            self.left_s -= min(step.at_most_s, max(took_s, 0.1))
+            chain.waited(step)
+            return None
+        return step.candidates[-1]
 
     def take_in(self, chain: Chain, candidate: Candidate, happening: Any) -> None:
         if isinstance(happening[0], Why):

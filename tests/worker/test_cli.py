@@ -92,20 +92,23 @@ class TestCredentials:
 
         assert result.exit_code == 0
         assert [line.split() for line in result.stdout.splitlines()] == [
-            ["provider", "credential", "in", "use", "limit", "cools"],
-            ["openai", "openai_api_key", "0", "-", "-"],
+            ["provider", "credential", "in", "use", "limit", "rpm", "left", "tpm", "left", "cools", "last", "error"],
+            ["openai", "openai_api_key", "0", *5 * "-"],
         ]
 
     def test_json(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("OPENAI_API_KEY", "sekret")
         row = {"provider": "openai", "credential": "openai_api_key", "in_use": 0, "limit": None, "cooling": []}
+        row |= {"calls": None, "tokens": None, "last_error": None}
 
-        assert json.loads(run("credentials", "--json").stdout) == {"credentials": [row]}
+        said = {"credentials": [row], "breakers": [], "waiting": []}
+        assert json.loads(run("credentials", "--json").stdout) == said
 
     def test_watching_goes_on_until_it_is_interrupted(self, client: Client) -> None:
         process = start("credentials", "--watch", "--json")
         assert process.stdout is not None
-        assert json.loads(process.stdout.readline()) == json.loads(process.stdout.readline()) == {"credentials": []}
+        first, second = (json.loads(process.stdout.readline()) for _ in range(2))
+        assert first == second == {"credentials": [], "breakers": [], "waiting": []}
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=20)
 

@@ -420,6 +420,18 @@ def test_globs_that_match_no_model_are_a_warning() -> None:
     assert load(f'{model}{CREDENTIAL}models = ["gtp*", "x"]').warnings == ("openai/a: no models match gtp*, x",)
 
 
+@pytest.mark.parametrize("place", ["openai", "openai/a", "openai/m"])
+def test_a_limit_below_what_one_request_reserves_is_a_warning(place: str) -> None:
+    tpm = {"openai": "", "openai/a": "", "openai/m": "", place: "tpm = 999\n"}
+    file = f"[providers.openai]\n{tpm['openai']}{CREDENTIAL.removeprefix('[providers.openai]')}{tpm['openai/a']}"
+    config = load(f'{file}[[providers.openai.models]]\nname = "m"\n{tpm["openai/m"]}')
+    assert config.warnings == (
+        f"{place}: tpm = 999 is less than the 1000 tokens that a request without max_tokens reserves: "
+        "it waits for a minute of its own",
+    )
+    assert load(file.replace("999", "1000")).warnings == ()
+
+
 # ---- the examples that are shipped
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import io
 
 import pytest
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
+from rich.console import Console
 
 from producer.script import Argument, Script
 from tests.support.servers import RedisServer
@@ -14,16 +16,20 @@ from worker.candidate import Candidate
 from worker.config import Config
 from worker.leases.leases import Grant, Leases
 from worker.leases.limits import CredentialLimits, ProviderLimits
-from worker.leases.survey import Cooling, CredentialState
+from worker.leases.survey import Breaker, Budget, Cooling, CredentialState, LastError
+from worker.leases.values import Asker
 from worker.outcomes import Mark
 from worker.overview import (
+    Broken,
+    Overview,
     Standing,
+    Waiting,
     chosen,
     cooling_text,
-    credentials_table,
     duration,
     needs_sandbox,
-    standings,
+    overview,
+    overview_tables,
 )
 
 GROUP = '{"chat": ["ollama/a", "groq/b"]}'
@@ -73,10 +79,60 @@ def test_a_cooldown_says_for_what_and_why() -> None:
 
 
 def test_names_are_no_markup() -> None:
-    rows = [Standing("[red]", CredentialState("[/]", 1, 0, ()))]
-    columns = [list(column.cells) for column in credentials_table(rows).columns]
+    [line] = lines(Overview((Standing("[red]", CredentialState("[/]", 1, 0)),), (), ()))[1:]
 
-    assert [str(cells[0]) for cells in columns] == ["[red]", "[/]", "1", "not configured", "-"]
+    assert line.split("  ")[0] == "[red]"
+    assert "[/]" in line
+    assert "not configured" in line
+
+
+def test_what_a_credential_has_left_and_how_it_last_failed() -> None:
+    state = CredentialState(
+        "k", 1, 4, (), Budget(100, 37), Budget(9000, 0), LastError("rate_limited", "gpt", ago_ms=61_000)
+    )
+    [line] = lines(Overview((Standing("openai", state),), (), ()))[1:]
+
+    assert line.split() == [
+        "openai",
+        "k",
+        "1",
+        "4",
+        "37",
+        "of",
+        "100",
+        "0",
+        "of",
+        "9000",
+        "-",
+        "rate_limited",
+        "at",
+        "gpt,",
+        "1",
+        "min",
+        "1",
+        "s",
+        "ago",
+    ]
+
+
+def test_breakers_and_those_who_wait() -> None:
+    broken = (Broken("p", Breaker("gpt", 3_000)), Broken("p", Breaker("o3", 0)))
+    shown = lines(Overview((), broken, (Waiting("p", 2, 40),)))
+
+    assert [line.split() for line in shown[1:]] == [
+        ["breaker", "state"],
+        ["p/gpt", "open,", "3", "s"],
+        ["p/o3", "half", "open"],
+        ["waiting", "for", "in", "place", "parked"],
+        ["p", "2", "40"],
+    ]
+
+
+def lines(seen: Overview) -> list[str]:
+    console = Console(width=200, file=io.StringIO())
+    with console.capture() as captured:
+        console.print(overview_tables(seen))
+    return captured.get().splitlines()
 
 
 def test_standings_are_of_what_is_chosen_and_of_what_is_in_use(redis: Redis, redis_server: RedisServer) -> None:
@@ -90,12 +146,12 @@ def test_standings_are_of_what_is_chosen_and_of_what_is_in_use(redis: Redis, red
 
             limits = {"ollama": ProviderLimits((CredentialLimits("none", max_concurrency=2),))}
             leases = Leases(call, config.settings.keys, limits)
-            assert isinstance(await leases.acquire(Candidate("ollama", "a"), "1", "me"), Grant)
+            assert isinstance(await leases.acquire(Candidate("ollama", "a"), "1", Asker("job", "me")), Grant)
 
-    before = standings(config, redis)
+    before = overview(config, redis).credentials
     asyncio.run(lease())
-    after = standings(config, redis)
+    after = overview(config, redis).credentials
 
-    openai = Standing("openai", CredentialState("openai_api_key", 0, None, ()))
-    assert before == [openai]
-    assert after == [openai, Standing("ollama", CredentialState("none", 1, 2, ()))]
+    openai = Standing("openai", CredentialState("openai_api_key", 0, None))
+    assert before == (openai,)
+    assert after == (openai, Standing("ollama", CredentialState("none", 1, 2)))

@@ -31,10 +31,17 @@ class Sweeper:
         self.desk = Desk(redis)
         self.desk.now_ms = self.now_ms = _server_ms(redis)
         self.rung: list[tuple[str, str]] = []
+        self.woken: list[tuple[str, str]] = []
         self.newest_ring_ms: dict[str, int] = {}
         self.is_empty: Callable[[str], bool] = lambda _: False
         self.reaper = Reaper(
-            client, KEYS, self.newest_ring_ms, lambda *bell: self.rung.append(bell), lambda queue: self.is_empty(queue)
+            client,
+            KEYS,
+            self.newest_ring_ms,
+            lambda *bell: self.rung.append(bell),
+            lambda queue: self.is_empty(queue),
+            ["p"],
+            lambda provider, job_ids: self.woken.extend((provider, job_id) for job_id in job_ids),
         )
 
     def ago(self, ms: int) -> Desk:

@@ -23,7 +23,7 @@ from producer.tasks import submit_completion
 from worker.config import Config
 from worker.demo.cast import CHAIN, GROUP, TEXT, assign, settle_in
 from worker.embedded import Household, free_port
-from worker.overview import Standing, standings
+from worker.overview import Standing, overview
 
 JOB_S = 20.0
 LOOK_S = 0.02  # between two looks at the journal
@@ -83,7 +83,7 @@ def rehearse(household: Household, directory: Path) -> Iterator[Moment]:
     )
     yield Submitted(handle.id)
     yield from _followed(handle, household)
-    settled = Settled(tuple(standings(Config.load(os.environ), default_client().redis)))
+    settled = Settled(overview(Config.load(os.environ), default_client().redis).credentials)
     yield settled
     if any(standing.state.in_use for standing in settled.standings):
         raise WentWrong("a lease was not given back")

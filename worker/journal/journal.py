@@ -25,6 +25,7 @@ FINISH = Script.beside(__package__, "finish", PRELUDE, CLOCK, "append")
 HAND_BACK = Script.beside(__package__, "hand_back", PRELUDE, CLOCK)
 PARK = Script.beside(__package__, "park", PRELUDE, CLOCK)
 LOOK = Script.beside(__package__, "look", PRELUDE, CLOCK)
+WAKE = Script.beside(__package__, "wake", PRELUDE, CLOCK)
 TAKE_DUE = Script.beside(__package__, "take_due")
 WATERMARK = Script.beside(__package__, "watermark")
 
@@ -46,7 +47,7 @@ class Journal:
         if reply[0] != "claimed":
             rung = reply[2] if len(reply) > 2 else None
             return Refused(Refusal(reply[0]), None if rung is None else int(rung))
-        epoch, left_ms, age_ms, deaths, request, canvas, priority, rung, rows = reply[1:]
+        epoch, left_ms, age_ms, deaths, request, canvas, priority, rung, created, rows = reply[1:]
         return Claimed(
             job_id=job_id,
             keys=tuple(keys),
@@ -54,6 +55,7 @@ class Journal:
             epoch=int(epoch),
             left_ms=left_ms,
             age_ms=age_ms,
+            born_ms=int(created),
             deaths=int(deaths),
             job=Job(**orjson.loads(request)),
             canvas=canvas,
@@ -79,6 +81,11 @@ class Journal:
 
     def hand_back(self, run: Run) -> Awaitable[list[Any]]:
         return self._by_owner(HAND_BACK, run)
+
+    async def wake(self, job_id: str) -> str | None:
+        """Calls a parked job back; its priority, for the ring, or None where it is not parked any more."""
+        reply = await self._call(WAKE, job_keys(self._keys, job_id), (SERVER_CLOCK, job_id))
+        return str(reply[1]) if reply[0] == Told.RING else None
 
     def park(self, run: Run, wait_ms: int) -> Awaitable[list[Any]]:
         return self._by_owner(PARK, run, wait_ms)

@@ -1,89 +1,86 @@
--- Chooses a credential for a model and takes a slot on it, in one step.
--- ARGV: 2 lease id  3 owner  4 TTL in ms  5 model  6 priority  7 tokens  8... credentials to pass over
--- -> {'granted', credential, fence} also again, for a lease that is held
+-- Chooses a credential for a model, takes a slot on it and charges its rates, in one step. Who waits goes first.
+-- ARGV: 2 lease id  3 owner  4 TTL in ms  5 model  6 class  7 tokens  8 ms at which its job was submitted
+--       9 channel on which it waits in place, '' not to  10... credentials to pass over
+-- -> {'granted', credential, fence, 0|1 a probe, jobs to wake} also again, for a lease that is held
 --  | {'unopened', config} the model is to be opened under this config (JSON; '' where there is none), then asked again
---  | {'denied', 'full'|'cooling'|'locked_out'|'no_credentials', ms to the earliest return, -1 where none is known}
-local LEASE, OWNER, TTL_MS, MODEL, PRIORITY, TOKENS = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6], ARGV[7]
+--  | {'denied', 'full'|'cooling'|'broken'|'locked_out'|'no_credentials',
+--     ms to the earliest return, -1 where none is known, jobs to wake}
+local LEASE, OWNER, TTL_MS, MODEL, CLASS, TOKENS = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6], ARGV[7]
+local BORN_MS, CHANNEL = ARGV[8], ARGV[9]
 local ROUNDS = 16
 local BATCH = 100
 local excluded = {}
-for i = 8, #ARGV do excluded[ARGV[i]] = true end
+for i = 10, #ARGV do excluded[ARGV[i]] = true end
+local woken = {}
 
--- gives back what time has ended, so many at once -> how many there were
-local function sweep()
-  local expired = redis.call('ZRANGEBYSCORE', LEASES, '-inf', whole(now), 'LIMIT', 0, AT_ONCE)
-  for _, lease in ipairs(expired) do drop(lease) end
-  local cooled = redis.call('ZRANGEBYSCORE', COOLING, '-inf', whole(now), 'LIMIT', 0, AT_ONCE)
-  if cooled[1] then redis.call('HINCRBY', USAGE, 'changes', 1) end
-  for _, member in ipairs(cooled) do
-    local credential, model = string.match(member, '^([^|]+)|?(.*)$')
-    redis.call('ZREM', COOLING, member)
-    if model ~= '' and redis.call('HEXISTS', LIMITS, 'open|' .. model) == 0 then redis.call('HDEL', MARKS, member) end
-    place(credential)
-  end
-  return #expired + #cooled
-end
-
-local function provider_is_full()
-  local slots = string.match(redis.call('HGET', LIMITS, 'provider'), '^(.-)|')
-  return slots ~= '' and redis.call('ZCARD', LEASES) >= tonumber(slots)
-end
-
--- the best credential that is not passed over; goes on past a run of refusals
-local function pick()
-  if provider_is_full() then return nil end
-  local from = 0
-  repeat
-    local page = redis.call('ZRANGEBYLEX', READY, '[' .. MODEL .. '|', '(' .. MODEL .. '}', 'LIMIT', from, AT_ONCE)
-    for _, member in ipairs(page) do
-      local credential = string.match(member, '[^|]+$')
-      if not excluded[credential] then return credential end
-    end
-    from = from + AT_ONCE
-  until #page < AT_ONCE
-end
-
--- takes a slot; a credential goes to the back of the order of last use after as many grants as its weight says
-local function grant(credential)
-  local n, pair_n = 'n|' .. credential, 'n|' .. credential .. '|' .. MODEL
-  local usage = redis.call('HMGET', USAGE, 'fence', n, pair_n, 'last|' .. credential, 'turn|' .. credential)
-  local fence = whole(math.max((tonumber(usage[1]) or 0) + 1, now))
-  local weight = string.match(redis.call('HGET', LIMITS, 'credential|' .. credential), '^.-|(.-)|')
-  local last, turn = usage[4] or 0, (tonumber(usage[5]) or 0) + 1 / weight
-  if turn > 0.9999 then last, turn = fence, math.max(0, turn - 1) end
-  redis.call('HSET', USAGE, 'fence', fence, 'used|' .. MODEL, fence, n, (usage[2] or 0) + 1,
-    pair_n, (usage[3] or 0) + 1, 'last|' .. credential, last, 'turn|' .. credential, turn)
+-- the lease, if it is held: it was granted before, or its waiter's turn has come
+local function held()
+  local record = redis.call('HGET', HOLDERS, LEASE)
+  if not record then return nil end
+  local credential, model, class, tokens, fence, granted_ms, calls, total, channel, owner = holder(record)
+  if model ~= MODEL then return { 'denied', 'full', -1, woken } end -- its turn has come at another model
   redis.call('ZADD', LEASES, whole(now + TTL_MS), LEASE)
-  redis.call('HSET', HOLDERS, LEASE, table.concat({ credential, MODEL, PRIORITY, TOKENS, fence, OWNER }, '|'))
-  place(credential)
-  return { 'granted', credential, fence }
+  if channel ~= '' then
+    redis.call('HSET', HOLDERS, LEASE,
+      table.concat({ credential, model, class, tokens, fence, granted_ms, calls, total, '', owner }, '|'))
+  end
+  local probers = redis.call('HMGET', USAGE, 'probe|' .. credential, 'probe|' .. credential .. '|' .. model,
+    'probe||' .. model)
+  local probes = probers[1] == LEASE or probers[2] == LEASE or probers[3] == LEASE
+  return { 'granted', credential, fence, probes and 1 or 0, woken }
 end
 
 local function denied(why, until_ms)
-  return { 'denied', why, until_ms and math.max(1, until_ms - now) or -1 }
+  if CHANNEL ~= '' and not next(excluded) and why ~= 'no_credentials' and why ~= 'locked_out' then
+    join(LEASE, MODEL, CLASS, TOKENS, BORN_MS, OWNER, CHANNEL)
+  end
+  return { 'denied', why, until_ms and math.max(1, math.ceil(until_ms - now)) or -1, woken }
+end
+
+-- the credential that a cooldown or a rest keeps from this request -> credential, model '' for all of them
+local function kept_from(member)
+  local credential, model = string.match(member, '^([^|]*)|?(.*)$')
+  local serves = '|' .. (redis.call('HGET', LIMITS, 'serves|' .. credential) or '') .. '|'
+  if (model == '' or model == MODEL) and not excluded[credential]
+      and string.find(serves, '|' .. MODEL .. '|', 1, true) then
+    return credential, model
+  end
 end
 
 -- the end of the first cooldown that keeps a credential from this model, if it is among the next ones to end
 local function next_return()
-  local cooling = redis.call('ZRANGE', COOLING, 0, AT_ONCE - 1, 'WITHSCORES')
-  for i = 1, #cooling, 2 do
-    local credential, model = string.match(cooling[i], '^([^|]+)|?(.*)$')
-    local serves = '|' .. (redis.call('HGET', LIMITS, 'serves|' .. credential) or '') .. '|'
-    if (model == '' or model == MODEL) and not excluded[credential]
-        and string.find(serves, '|' .. MODEL .. '|', 1, true) then
+  local among = redis.call('ZRANGE', COOLING, 0, AT_ONCE - 1, 'WITHSCORES')
+  for i = 1, #among, 2 do
+    local credential, model = kept_from(among[i])
+    if credential then
       local other = redis.call('ZSCORE', COOLING, model == '' and credential .. '|' .. MODEL or credential)
-      if (tonumber(other) or 0) <= tonumber(cooling[i + 1]) then return tonumber(cooling[i + 1]) end
+      if (tonumber(other) or 0) <= tonumber(among[i + 1]) then return tonumber(among[i + 1]) end
     end
   end
 end
 
+-- when the rates of those that rest admit this request, which may be later than for the least of all
+local function next_rested()
+  local soonest = math.huge
+  for _, member in ipairs(redis.call('ZRANGE', RESTING, 0, AT_ONCE - 1)) do
+    local credential = kept_from(member)
+    if credential then soonest = math.min(soonest, now + wait_at(credential, MODEL, CLASS, tonumber(TOKENS))) end
+  end
+  return soonest
+end
+
+local function full(until_ms)
+  local soonest = math.min(until_ms or math.huge, next_return() or math.huge, next_rested())
+  return denied('full', soonest < math.huge and soonest or nil)
+end
+
 -- what the last look through the credentials found, as long as it holds: a busy one, or until when all of them cool
-local function remembered()
+local function remembered(until_ms)
   local usage = redis.call('HMGET', USAGE, 'seen|' .. MODEL, 'changes')
   local why, seen, changes = string.match(usage[1] or '', '^(.-)|(.-)|(.*)$')
   if why == 'full' then
     local cooling = redis.call('ZMSCORE', COOLING, seen, seen .. '|' .. MODEL)
-    if not excluded[seen] and not cooling[1] and not cooling[2] then return denied('full', next_return()) end
+    if not excluded[seen] and not cooling[1] and not cooling[2] then return full(until_ms) end
   elseif why and changes == (usage[2] or '') and tonumber(seen) > now and not next(excluded) then
     return denied(why, tonumber(seen))
   end
@@ -114,7 +111,7 @@ local function look_at(batch)
 end
 
 -- why there is none: looks through the credentials until it meets one that is merely busy
-local function look()
+local function look(until_ms)
   local names = redis.call('HGET', LIMITS, 'open|' .. MODEL)
   local soonest, all_locked, batch = math.huge, true, {}
   for credential in string.gmatch(names .. '||', '([^|]*)|') do
@@ -123,7 +120,7 @@ local function look()
       local busy, first, locked = look_at(batch)
       if busy then
         remember('full', busy)
-        return denied('full', next_return())
+        return full(until_ms)
       end
       soonest, all_locked, batch = math.min(soonest, first), all_locked and locked, {}
     end
@@ -134,21 +131,34 @@ local function look()
   return denied(why, soonest)
 end
 
-local record = redis.call('HGET', HOLDERS, LEASE)
-if record then
-  local credential, _, _, _, fence = holder(record)
-  redis.call('ZADD', LEASES, whole(now + TTL_MS), LEASE)
-  return { 'granted', credential, fence }
+local function main()
+  if redis.call('HEXISTS', HOLDERS, LEASE) == 1 then return held() end
+  if redis.call('HEXISTS', LIMITS, 'open|' .. MODEL) == 0 then
+    return { 'unopened', redis.call('HGET', LIMITS, 'config') or '' }
+  end
+  local tokens, given, why, until_ms = tonumber(TOKENS), 0, nil, nil
+  for _ = 1, ROUNDS do
+    local swept = sweep()
+    if given == 0 then given = give_turns() end
+    if redis.call('HEXISTS', HOLDERS, LEASE) == 1 then return held() end
+    why, until_ms = barred(MODEL, CLASS, tokens)
+    local credential = nil
+    if not why and is_behind(LEASE, MODEL, CLASS, BORN_MS) then
+      why = 'full'
+    elseif not why then
+      credential, until_ms = pick(MODEL, CLASS, tokens, excluded)
+    end
+    if credential then
+      leave(LEASE, MODEL)
+      local fence, probe = grant(LEASE, credential, MODEL, CLASS, TOKENS, OWNER, TTL_MS, '')
+      woken = wake_parked(0)
+      return { 'granted', credential, fence, probe, woken }
+    end
+    if swept == 0 then break end
+  end
+  if redis.call('HSTRLEN', LIMITS, 'open|' .. MODEL) == 0 then return denied('no_credentials') end
+  if why then return denied(why, until_ms) end
+  return remembered(until_ms) or look(until_ms)
 end
-if redis.call('HEXISTS', LIMITS, 'open|' .. MODEL) == 0 then
-  return { 'unopened', redis.call('HGET', LIMITS, 'config') or '' }
-end
-for _ = 1, ROUNDS do
-  local swept = sweep()
-  local credential = pick()
-  if credential then return grant(credential) end
-  if swept == 0 then break end
-end
-if redis.call('HSTRLEN', LIMITS, 'open|' .. MODEL) == 0 then return denied('no_credentials') end
-if provider_is_full() then return denied('full') end
-return remembered() or look()
+
+return main()

@@ -1,13 +1,14 @@
 -- Takes up a provider's configuration, unless it is the one in force. Leases that are out stay so. Models are
 -- closed, and opened again when they are next asked for; a credential that is gone drains.
--- ARGV: 2 version  3 config (JSON: provider, credentials and models as packed limits, globs)
+-- ARGV: 2 version  3 config (JSON: provider, credentials and models as packed limits, globs, headroom, scope)
 -- -> {'configured'} | {'same'}
 if redis.call('HGET', LIMITS, 'version') == ARGV[2] then return { 'same' } end
 
 local before = redis.call('HKEYS', LIMITS)
-redis.call('DEL', LIMITS, READY)
+redis.call('DEL', LIMITS, READY, RESTING)
 local config = cjson.decode(ARGV[3])
-redis.call('HSET', LIMITS, 'version', ARGV[2], 'config', ARGV[3], 'provider', config.provider)
+redis.call('HSET', LIMITS, 'version', ARGV[2], 'config', ARGV[3], 'provider', config.provider,
+  'headroom', config.headroom, 'scope', config.scope)
 for name, limits in pairs(config.credentials) do
   redis.call('HSET', LIMITS, 'credential|' .. name, limits)
 end

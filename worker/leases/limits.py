@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
@@ -44,23 +45,41 @@ class ProviderLimits:
     max_concurrency: int | None = None
     rpm: int | None = None
     tpm: int | None = None
+    rate_limit_scope: Literal["model", "credential"] = "model"
+    batch_headroom: float = 0.2  # the share of every limit that batch jobs leave to interactive ones
 
     def stored(self) -> str:
-        """Tiers become their place in the order, weights multiples of the smallest, limits `a|b|c`."""
+        """Tiers become their place in the order, weights multiples of the smallest, limits `a|b|c|d`."""
         tiers = sorted({each.tier for each in self.credentials}, reverse=self.tier_order == "descending")
         lightest = min((each.weight for each in self.credentials), default=1)
         credentials = {
-            escaped(each.name): f"{tiers.index(each.tier)}|{each.weight / lightest:.6g}|{_packed(each)}"
+            escaped(each.name): f"{tiers.index(each.tier)}|{each.weight / lightest:.6g}|{self._packed(each)}"
             for each in self.credentials
         }
         return json.dumps(
             {
-                "provider": _packed(self),
+                "provider": self._packed(self),
                 "credentials": credentials,
-                "models": {escaped(each.name): _packed(each) for each in self.models},
+                "models": {escaped(each.name): self._packed(each) for each in self.models},
                 "globs": {escaped(each.name): each.models for each in self.credentials},
+                "headroom": f"{self.batch_headroom:g}",
+                "scope": self.rate_limit_scope,
             }
         )
+
+    def _packed(self, limits: ModelLimits | CredentialLimits | ProviderLimits) -> str:
+        slots = limits.max_concurrency
+        batch = None if slots is None else slots - headroom_of(slots, self.batch_headroom)
+        return "|".join("" if each is None else str(each) for each in (slots, batch, limits.rpm, limits.tpm))
+
+
+def headroom_of(slots: int, share: float) -> int:
+    """The slots that batch jobs leave free: the share, at least one where there are several, never all.
+
+    >>> headroom_of(10, 0.2), headroom_of(2, 0.2), headroom_of(1, 0.2)
+    (2, 1, 0)
+    """
+    return min(slots - 1, math.ceil(slots * share - 1e-9))
 
 
 def version_of(stored: str) -> str:
@@ -77,11 +96,14 @@ def serving(stored: str, model: str) -> list[str]:
     ]
 
 
-def slots_of(stored: str) -> dict[str, int | None]:
-    """Each credential's max_concurrency, by its escaped name."""
+def credentials_in(stored: str) -> dict[str, CredentialLimits]:
+    """Each credential's limits, by its escaped name; without tier, weight and models."""
     credentials: dict[str, str] = json.loads(stored)["credentials"]
-    slots = {name: packed.split("|")[2] for name, packed in credentials.items()}
-    return {name: int(value) if value else None for name, value in slots.items()}
+    found = {}
+    for name, packed in credentials.items():
+        slots, _, rpm, tpm = (int(part) if part else None for part in packed.split("|")[2:])
+        found[name] = CredentialLimits(unescaped(name), max_concurrency=slots, rpm=rpm, tpm=tpm)
+    return found
 
 
 def escaped(name: str) -> str:
@@ -94,7 +116,3 @@ def escaped(name: str) -> str:
 
 def unescaped(name: str) -> str:
     return unquote(name)
-
-
-def _packed(limits: ModelLimits | CredentialLimits | ProviderLimits) -> str:
-    return "|".join("" if each is None else str(each) for each in (limits.max_concurrency, limits.rpm, limits.tpm))

@@ -32,9 +32,12 @@ local function close(model, credentials)
     local serves = without(redis.call('HGET', LIMITS, field), model)
     if serves == '' then redis.call('HDEL', LIMITS, field) else redis.call('HSET', LIMITS, field, serves) end
     if not redis.call('ZSCORE', COOLING, pair) then redis.call('HDEL', MARKS, pair) end
+    redis.call('HDEL', USAGE, 'sum|' .. pair)
+    redis.call('HDEL', RATES, '<' .. pair)
   end
+  if not redis.call('ZSCORE', COOLING, '|' .. model) then redis.call('HDEL', MARKS, '|' .. model) end
   redis.call('HDEL', LIMITS, 'open|' .. model)
-  redis.call('HDEL', USAGE, 'used|' .. model, 'seen|' .. model)
+  redis.call('HDEL', USAGE, 'used|' .. model, 'seen|' .. model, 'failures|' .. model)
 end
 
 -- closes what is too many, the longest unused first -> the models that stay open

@@ -1,18 +1,29 @@
--- What the lease scripts share.
+-- What the lease scripts share: the keys, the clock, where a credential stands, how a lease ends.
 -- KEYS of every script, all of the provider's tag:
---   1 limits HASH   version; config (JSON); opened -> the open models; provider -> slots|rpm|tpm;
---                   credential|C -> tier|weight|slots|rpm|tpm; model|M -> slots|rpm|tpm, for each credential;
+--   1 limits HASH   version; config (JSON); opened -> the open models; headroom -> the share that batch leaves;
+--                   scope -> model|credential, what a rate limit of the provider's is about;
+--                   provider -> slots|batch|rpm|tpm; credential|C -> tier|weight|slots|batch|rpm|tpm;
+--                   model|M -> slots|batch|rpm|tpm, for each credential; batch: the slots that batch jobs may fill;
 --                   open|M -> the credentials that may serve M; serves|C -> the open models that C may serve
 --   2 usage HASH    fence, the newest; n|C and n|C|M slots in use; last|C fence of its last turn; turn|C part of a
 --                   turn that is used up; rank|C tier|load|last, as its members in ready have it; used|M fence;
---                   changes, how many cooling had; seen|M why|what|changes, of the last look that found none
---   3 ready ZSET    M|rank|C, all scores 0: by model, then tier, then load, then last use
---   4 cooling ZSET  C or C|M -> ms until which it is not used
---   5 marks HASH    C or C|M -> reason|since in ms|repetitions|newest fence then
+--                   changes, how many cooling had; seen|M why|what|changes, of the last look that found none;
+--                   probe|X the lease that tries X out after its cooldown; failures|M how-many-in-a-row|0 or 1|job,
+--                   1: of several jobs; error|C outcome|ms|model, its last; sum|X calls|tokens ever granted
+--   3 ready ZSET    M|class|rank|C, all scores 0: by model, class, then tier, then load, then last use
+--   4 cooling ZSET  X -> ms until which it is not used. X is C, C|M, or |M: the model itself, its breaker open
+--   5 marks HASH    X -> reason|since in ms|repetitions|newest fence then; gone with the first success after it
 --   6 leases ZSET   lease id -> ms of its expiry
---   7 holders HASH  lease id -> C|M|priority|tokens|fence|owner
+--   7 holders HASH  lease id -> C|M|class|tokens|fence|granted in ms|calls|tokens, the sum at its grant|channel|owner;
+--                   channel: where its waiter was told of it, until the waiter has taken it up
+--   8 rates HASH    the use of the last minute, see rates.lua
+--   9 resting ZSET  C or C|M -> ms until which its rates leave nothing for any request
+--  10 waiting ZSET  M|class|age|lease id of who waits in place, all scores 0, see waiting.lua
+--  11 waiters HASH  M|lease id -> class|age|tokens|expiry in ms|channel|owner
+--  12 parked ZSET   M|class|age|job id, all scores 0
 -- ARGV of every script: 1 now in ms, 0 for the server's clock (as in production)
-local LIMITS, USAGE, READY, COOLING, MARKS, LEASES, HOLDERS = unpack(KEYS)
+-- A class is 0, interactive, or 1, batch.
+local LIMITS, USAGE, READY, COOLING, MARKS, LEASES, HOLDERS, RATES, RESTING, WAITING, WAITERS, PARKED = unpack(KEYS)
 local AT_ONCE = 16 -- what one round sweeps, and what one page of ready holds
 local UNLIMITED_SLOTS = 1000 -- as which a credential without max_concurrency is weighed
 
@@ -35,71 +46,96 @@ local function below(used, slots)
 end
 
 local function rank_of(limits, n, last)
-  local tier, weight, slots = string.match(limits, '^(.-)|(.-)|(.-)|')
+  local tier, weight, slots, batch = string.match(limits, '^(.-)|(.-)|(.-)|(.-)|')
   local load = math.floor(1000 * n / ((tonumber(slots) or UNLIMITED_SLOTS) * weight))
-  return string.format('%04d|%04d|%013.0f', tier, math.min(load, 9999), last), slots
+  return string.format('%04d|%04d|%013.0f', tier, math.min(load, 9999), last), slots, batch
 end
 
--- keeps ready true for a credential: there, at its rank, for each open model that it can serve now.
+-- keeps ready true for a credential: there, at its rank, for each open model and class that it can serve now.
 -- `models` narrows it to models that are being opened
 local function place(credential, models)
   local limits = redis.call('HMGET', LIMITS, 'credential|' .. credential, 'serves|' .. credential)
   if not limits[1] or not limits[2] then return end
-  local names, pairs_of, in_use, slots_of = {}, { credential }, {}, {}
+  local names, pairs_of, slots_of = {}, { credential }, {}
+  local uses = { 'n|' .. credential, 'last|' .. credential, 'rank|' .. credential, 'probe|' .. credential }
   for model in string.gmatch(models or limits[2], '[^|]+') do
     local pair = credential .. '|' .. model
     names[#names + 1] = model
     pairs_of[#pairs_of + 1] = pair
-    in_use[#in_use + 1] = 'n|' .. pair
+    uses[#uses + 1] = 'n|' .. pair
+    uses[#uses + 1] = 'probe|' .. pair
     slots_of[#slots_of + 1] = 'model|' .. model
   end
-  local usage = redis.call('HMGET', USAGE, 'n|' .. credential, 'last|' .. credential, 'rank|' .. credential,
-    unpack(in_use))
+  local usage = redis.call('HMGET', USAGE, unpack(uses))
   local cooling = redis.call('ZMSCORE', COOLING, unpack(pairs_of))
+  local resting = redis.call('ZMSCORE', RESTING, unpack(pairs_of))
   local model_limits = redis.call('HMGET', LIMITS, unpack(slots_of))
 
-  local rank, slots = rank_of(limits[1], tonumber(usage[1]) or 0, tonumber(usage[2]) or 0)
-  local usable = not cooling[1] and below(usage[1], slots)
+  local n, in_rank = usage[1], usage[3] or ''
+  local rank, slots, batch = rank_of(limits[1], tonumber(n) or 0, tonumber(usage[2]) or 0)
+  local usable = not cooling[1] and not resting[1] and not usage[4]
   local stale, fresh = {}, {}
   for i, model in ipairs(names) do
-    stale[i] = model .. '|' .. (usage[3] or '') .. '|' .. credential
-    local model_slots = model_limits[i] and string.match(model_limits[i], '^(.-)|')
-    if usable and not cooling[i + 1] and below(usage[i + 3], model_slots) then
+    local pair_n, probe = usage[2 * i + 3], usage[2 * i + 4]
+    local pair_slots, pair_batch = string.match(model_limits[i] or '', '^(.-)|(.-)|')
+    local free = usable and not cooling[i + 1] and not resting[i + 1] and not probe
+    stale[#stale + 1] = model .. '|0|' .. in_rank .. '|' .. credential
+    stale[#stale + 1] = model .. '|1|' .. in_rank .. '|' .. credential
+    if free and below(n, slots) and below(pair_n, pair_slots) then
       fresh[#fresh + 1] = 0
-      fresh[#fresh + 1] = model .. '|' .. rank .. '|' .. credential
+      fresh[#fresh + 1] = model .. '|0|' .. rank .. '|' .. credential
+    end
+    if free and below(n, batch) and below(pair_n, pair_batch) then
+      fresh[#fresh + 1] = 0
+      fresh[#fresh + 1] = model .. '|1|' .. rank .. '|' .. credential
     end
   end
   redis.call('ZREM', READY, unpack(stale))
   if fresh[1] then redis.call('ZADD', READY, unpack(fresh)) end
-  if rank ~= usage[3] then redis.call('HSET', USAGE, 'rank|' .. credential, rank) end
+  if rank ~= in_rank then redis.call('HSET', USAGE, 'rank|' .. credential, rank) end
 end
 
 -- what is left of a credential that the configuration no longer names, once its last lease has ended
 local function forget(credential)
   if redis.call('HEXISTS', USAGE, 'n|' .. credential) == 1 then return end
-  redis.call('HDEL', USAGE, 'last|' .. credential, 'turn|' .. credential, 'rank|' .. credential)
+  local gone = { 'last|' .. credential, 'turn|' .. credential, 'rank|' .. credential, 'error|' .. credential }
   for _, member in ipairs(redis.call('HKEYS', MARKS)) do
-    if string.match(member, '^[^|]+') == credential then
+    if string.match(member, '^[^|]*') == credential then
       redis.call('HDEL', MARKS, member)
       redis.call('ZREM', COOLING, member)
     end
   end
+  for _, field in ipairs(redis.call('HKEYS', USAGE)) do
+    local kind, owner = string.match(field, '^(%a+)|([^|]*)')
+    if owner == credential and (kind == 'sum' or kind == 'probe') then gone[#gone + 1] = field end
+  end
+  redis.call('HDEL', USAGE, unpack(gone))
+  for _, field in ipairs(redis.call('HKEYS', RATES)) do
+    local scope = string.match(field, '^@%d+@(.*)$') or string.match(field, '^<(.*)$') or field
+    if string.match(scope, '^[^|]*') == credential then redis.call('HDEL', RATES, field) end
+  end
 end
 
--- -> credential, model, priority, tokens, fence, owner
+-- -> credential, model, class, tokens, fence, granted_ms, calls, tokens of the sum, channel, owner
 local function holder(record)
-  return string.match(record, '^(.-)|(.-)|(.-)|(.-)|(.-)|(.*)$')
+  return string.match(record, '^(.-)|(.-)|(.-)|(.-)|(.-)|(.-)|(.-)|(.-)|(.-)|(.*)$')
 end
 
--- the one place where a lease ends and its slot returns
+-- the one place where a lease ends and its slot returns -> its credential, model, channel
 local function drop(lease)
   redis.call('ZREM', LEASES, lease)
   local record = redis.call('HGET', HOLDERS, lease)
   if not record then return end
   redis.call('HDEL', HOLDERS, lease)
-  local credential, model = holder(record)
-  for _, field in ipairs({ 'n|' .. credential, 'n|' .. credential .. '|' .. model }) do
+  local credential, model, _, _, _, _, _, _, channel = holder(record)
+  local pair = credential .. '|' .. model
+  for _, field in ipairs({ 'n|' .. credential, 'n|' .. pair }) do
     if redis.call('HINCRBY', USAGE, field, -1) <= 0 then redis.call('HDEL', USAGE, field) end
   end
+  local probes = { 'probe|' .. credential, 'probe|' .. pair, 'probe||' .. model }
+  for i, prober in ipairs(redis.call('HMGET', USAGE, unpack(probes))) do
+    if prober == lease then redis.call('HDEL', USAGE, probes[i]) end
+  end
   if known(credential) then place(credential) else forget(credential) end
+  return credential, model, channel
 end

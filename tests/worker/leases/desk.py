@@ -10,10 +10,11 @@ from redis import Redis
 
 from producer.keys import Keys
 from producer.script import Argument, Script
+from worker.allowance import Allowance, Left
 from worker.candidate import Candidate
 from worker.leases.leases import Leases
 from worker.leases.limits import CredentialLimits, ProviderLimits
-from worker.leases.values import Denied, Grant
+from worker.leases.values import Asker, Denied, Grant, Report
 from worker.outcomes import Mark
 
 KEYS = Keys("test")
@@ -37,6 +38,7 @@ class Desk:
         self.client = client
         self.now_ms: int | None = START_MS
         self.ran: list[str] = []
+        self.woken: list[str] = []
         self._ids = iter(range(1_000_000))
 
     def configure(self, limits: ProviderLimits, ttl_ms: int = TTL_MS) -> Leases:
@@ -46,7 +48,9 @@ class Desk:
 
     def worker(self, limits: ProviderLimits, ttl_ms: int = TTL_MS) -> Leases:
         """Another worker, which has not configured anything yet."""
-        return Leases(self.call, KEYS, {PROVIDER: limits}, ttl_ms)
+        return Leases(
+            self.call, KEYS, {PROVIDER: limits}, wake=lambda _, job_ids: self.woken.extend(job_ids), ttl_ms=ttl_ms
+        )
 
     async def call(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
         assert args[0] == 0, "production leaves the time to the server"
@@ -59,9 +63,13 @@ class Desk:
         lease: str | None = None,
         exclude: Sequence[str] = (),
         at: Leases | None = None,
+        channel: str = "",
+        **asker: Any,
     ) -> Grant | Denied:
         lease = lease or f"lease-{next(self._ids)}"
-        return finish((at or self.leases).acquire(Candidate(PROVIDER, model), lease, "owner", exclude))
+        whose = Asker(**{"job_id": lease, "owner": "owner", **asker})
+        leases = at or self.leases
+        return finish(leases.acquire(Candidate(PROVIDER, model), lease, whose, channel=channel, exclude=exclude))
 
     def take(self, model: str = "m", **kwargs: Any) -> Grant:
         answer = self.ask(model, **kwargs)
@@ -73,8 +81,42 @@ class Desk:
         assert isinstance(answer, Denied), answer
         return answer
 
-    def give(self, grant: Grant, mark: Mark = Mark.NONE, **kwargs: Any) -> bool:
-        return finish(self.leases.release(grant, mark, **kwargs))
+    def give(self, grant: Grant, mark: Mark = Mark.NONE, **report: Any) -> bool:
+        return finish(self.leases.release(grant, Report(mark=mark, **report)))
+
+    def note(
+        self, grant: Grant, requests: tuple[int, int] | None = None, tokens: tuple[int, int] | None = None
+    ) -> None:
+        """What is left, each with the ms until it is whole again."""
+        left = Allowance(Left(*requests) if requests else None, Left(*tokens) if tokens else None)
+        finish(self.leases.note(grant, left))
+
+    def prove(self, grant: Grant) -> None:
+        finish(self.leases.prove(grant))
+
+    def leave(self, lease: str, model: str = "m") -> None:
+        finish(self.leases.leave(Candidate(PROVIDER, model), lease))
+
+    def enlist(self, job: str, model: str = "m", for_ms: int = 600_000, **asker: Any) -> bool:
+        whose = Asker(**{"job_id": job, "owner": "owner", **asker})
+        return finish(self.leases.enlist(Candidate(PROVIDER, model), whose, for_ms))
+
+    def stir(self) -> None:
+        finish(self.leases.stir(PROVIDER))
+
+    def held(self) -> dict[str, str]:
+        """The credential of every lease that is out, turns too."""
+        holders = self.client.hgetall(KEYS.holders(PROVIDER))
+        return {lease.decode(): record.decode().split("|")[0] for lease, record in holders.items()}
+
+    def waiting(self) -> list[str]:
+        """Who waits in place, the next one first."""
+        members = [member.decode().split("|") for member in self.client.zrange(KEYS.waiting(PROVIDER), 0, -1)]
+        return [lease for *_, lease in sorted(members, key=lambda member: member[1:])]
+
+    def _wake(self, name: str, job_ids: Sequence[str]) -> None:
+        assert name == PROVIDER
+        self.woken.extend(job_ids)
 
     def advance(self, ms: int) -> None:
         assert self.now_ms is not None

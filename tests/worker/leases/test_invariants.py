@@ -2,185 +2,214 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from redis import Redis
 
-from tests.worker.leases.desk import KEYS, PROVIDER, START_MS, TTL_MS, Desk, provider
-from tests.worker.leases.oracle import Oracle
+from tests.worker.leases.desk import KEYS, PROVIDER, TTL_MS
+from tests.worker.leases.draws import Draw, actions, configurations, excludes, models, tickets
+from tests.worker.leases.machine import Beside, Ticket, ticket_of
 from worker.leases import leases
 from worker.leases.leases import _COOLDOWNS, _RENEW, lease_keys
-from worker.leases.limits import CredentialLimits, ModelLimits, ProviderLimits
-from worker.leases.values import Grant
+from worker.leases.limits import ProviderLimits
+from worker.leases.values import Denied, Grant, Why
 from worker.outcomes import Mark
-
-NAMES = "abcd"
-MODELS = ["m", "n", "o"]
-
-slots = st.none() | st.integers(1, 3)
-excludes = st.sets(st.sampled_from(NAMES), max_size=2)
-
-
-@st.composite
-def configurations(draw: st.DrawFn) -> ProviderLimits:
-    names = sorted(draw(st.sets(st.sampled_from(NAMES), min_size=1)))
-    return provider(
-        *(
-            CredentialLimits(
-                name,
-                tier=draw(st.integers(1, 2)),
-                weight=draw(st.sampled_from([1, 2])),
-                max_concurrency=draw(slots),
-                models=draw(st.sampled_from([None, None, ("m",), ("[mn]",)])),
-            )
-            for name in names
-        ),
-        models=draw(st.sampled_from([(), (ModelLimits("m", max_concurrency=1),)])),
-        tier_order=draw(st.sampled_from(["ascending", "descending"])),
-        max_concurrency=draw(st.none() | st.integers(1, 6)),
-    )
 
 
 class LeaseMachine(RuleBasedStateMachine):
+    """One rule, so that actions come by their weights: by rules of their own, most examples would lack most of them."""
+
     client: Redis
 
     @initialize(limits=configurations())
     def begin(self, limits: ProviderLimits) -> None:
         self.client.flushall()
-        self.desk = Desk(self.client)
-        self.desk.configure(limits)
-        self.oracle = Oracle(START_MS, limits)
-        self.grants: list[Grant] = []  # also those that ended long ago
+        self.beside = Beside(self.client, limits)
+        self.desk, self.oracle = self.beside.desk, self.beside.oracle
 
-    @rule(model=st.sampled_from(MODELS), exclude=excludes)
-    def ask(self, model: str, exclude: set[str]) -> None:
-        self._ask(model, f"lease-{len(self.grants)}", exclude)
+    @rule(action=actions, data=st.data())
+    def step(self, action: str, data: st.DataObject) -> None:
+        getattr(self, action)(data.draw)
 
-    @rule(data=st.data(), exclude=excludes)
-    def ask_again(self, data: st.DataObject, exclude: set[str]) -> None:
-        if not self.grants:
+    def ask(self, draw: Draw) -> None:
+        self._ask(
+            draw(tickets), draw(models), draw(excludes), waits=draw(st.booleans()), tokens=draw(st.integers(1, 20))
+        )
+
+    def wait(self, draw: Draw) -> None:
+        self._ask(draw(tickets), draw(models), waits=True)
+
+    def ask_again(self, draw: Draw) -> None:
+        if self.oracle.waiters:
+            model, lease_id = draw(st.sampled_from(sorted(self.oracle.waiters)))
+            self._ask(ticket_of(lease_id), model, waits=True)
+
+    def take_up(self, draw: Draw) -> None:
+        if turns := sorted(one for one, lease in self.oracle.held.items() if lease.channel):
+            lease_id = draw(st.sampled_from(turns))
+            self._ask(ticket_of(lease_id), self.oracle.held[lease_id].model, waits=True)
+
+    def release(self, draw: Draw) -> None:
+        if grant := self._some_grant(draw):
+            mark = draw(st.sampled_from([Mark.NONE, Mark.NONE, *Mark]))
+            asked_ms = draw(st.sampled_from([None, 0, 1_000, 40_000]))
+            scope = draw(st.sampled_from(["model", "credential"]))
+            report = {"used_tokens": draw(st.none() | st.integers(0, 40)), "called": draw(st.booleans())}
+            if mark is not Mark.NONE and self.oracle.is_known(grant.credential):
+                narrow = scope == "model" and mark is Mark.COOL
+                member = f"{grant.credential}|{grant.model}" if narrow else grant.credential
+                cooldown_ms = None if asked_ms is None else max(1, asked_ms)
+                self.oracle.cool(member, mark, cooldown_ms, *_COOLDOWNS[mark], grant.fence)
+            self._end(grant, mark, success=draw(st.booleans()), cooldown_ms=asked_ms, scope=scope, **report)
+
+    def storm(self, draw: Draw) -> None:
+        """Calls that fail in a row."""
+        model, job = draw(models), draw(st.sampled_from(["one", "the next"]))
+        for number in range(draw(st.sampled_from([1, 6, 14]))):
+            held = [grant for grant in self.beside.grants if self._holds(grant) and grant.model == model]
+            if not held:
+                self._ask(draw(tickets), model)
+            else:
+                job = draw(st.sampled_from(["one", "the next"])) if number else job
+                self.oracle.fail(held[-1].id, model, job)
+                self._end(held[-1], Mark.NONE, transient=True, job_id=job)
+
+    def prove(self, draw: Draw) -> None:
+        if grant := self._some_grant(draw):
+            held = self._holds(grant)
+            if held:
+                self.oracle.forgive(self.oracle.held[grant.id])
+            self.desk.prove(grant)
+            self.beside.compare(let_in=held)
+
+    def note(self, draw: Draw) -> None:
+        if self.beside.has_rates and (grant := self._some_grant(draw)):
+            self.beside.noted = True
+            reset_ms = draw(st.integers(1, 30_000))
+            self.desk.note(grant, (draw(st.integers(0, 5)), reset_ms), (draw(st.integers(0, 50)), reset_ms))
+            self.beside.compare()
+
+    def leave(self, draw: Draw) -> None:
+        ticket, model = draw(tickets), draw(models)
+        waited = self.oracle.waiters.pop((model, ticket.id), None)
+        lease = self.oracle.held.get(ticket.id)
+        if held := lease is not None and lease.model == model:
+            self.oracle.drop(ticket.id)
+            self.beside.gave_back()
+        self.desk.leave(ticket.id, model)
+        acts = waited is not None or held
+        self.beside.compare(swept=acts, let_in=acts)
+
+    def enlist(self, draw: Draw) -> None:
+        ticket, model = draw(tickets), draw(models)
+        opened = model in self.beside.seen.opened
+        listed = self.desk.enlist(ticket.id, model, tokens=5, **ticket.whose)
+        if listed:
+            self.beside.parked.add((model, str(int(ticket.batch)), ticket.born_ms, ticket.id))
+        self.beside.compare(swept=opened)
+        if not opened or self.beside.has_rates:
+            assert opened or not listed
             return
-        grant = data.draw(st.sampled_from(self.grants))
-        if grant.id not in self.oracle.held:
-            self._ask(grant.model, grant.id, exclude)
-            return
-        assert self.desk.ask(grant.model, grant.id, sorted(exclude)) == self.oracle.held[grant.id]
-        self.oracle.expiry_ms[grant.id] = self.oracle.now_ms + TTL_MS
+        behind = self.oracle.is_behind(ticket.id, model, ticket.batch, ticket.born_ms)
+        assert listed == (behind or not self.oracle.usable(model, ticket.batch))
 
-    @rule(
-        data=st.data(),
-        mark=st.sampled_from(Mark),
-        cooldown_ms=st.none() | st.integers(0, 40_000),
-        scope=st.sampled_from(["model", "credential"]),
-        success=st.booleans(),
-    )
-    def release(self, data: st.DataObject, mark: Mark, cooldown_ms: int | None, scope: str, success: bool) -> None:
-        if not self.grants:
-            return
-        grant = data.draw(st.sampled_from(self.grants))
-        wide = scope == "credential" or mark is not Mark.COOL
-        member = grant.credential if wide else f"{grant.credential}|{grant.model}"
-        if mark is not Mark.NONE:
-            asked_ms = self._default_ms(member, grant, mark) if cooldown_ms is None else max(1, cooldown_ms)
-            self.oracle.cool(member, mark, asked_ms)
-        held = self.oracle.held.get(grant.id) == grant
-        assert self.desk.give(grant, mark, cooldown_ms=cooldown_ms, scope=scope, success=success) is held
-        if held:
-            self.oracle.drop(grant.id)
+    def stir(self, draw: Draw) -> None:
+        somebody = bool(self.oracle.waiters or self.beside.parked)
+        self.beside.follow_the_clock()
+        self.desk.stir()
+        self.beside.compare(swept=True, let_in=somebody)
 
-    @rule(data=st.data())
-    def renew(self, data: st.DataObject) -> None:
-        ids = sorted({grant.id for grant in self.grants} | {"never"})
-        chosen = data.draw(st.lists(st.sampled_from(ids), unique=True))
+    def renew(self, draw: Draw) -> None:
+        ids = sorted({grant.id for grant in self.beside.grants} | {"never"})
+        chosen = draw(st.lists(st.sampled_from(ids), unique=True))
         lost = _RENEW.run(self.client, lease_keys(KEYS, PROVIDER), [self.oracle.now_ms, TTL_MS, *chosen])
         assert lost == [one.encode() for one in chosen if one not in self.oracle.held]
         for one in set(chosen) & self.oracle.held.keys():
-            self.oracle.expiry_ms[one] = self.oracle.now_ms + TTL_MS
+            self.oracle.held[one].expiry_ms = self.oracle.now_ms + TTL_MS
+        self.beside.compare()
 
-    @rule(ms=st.integers(-20_000, 20_000) | st.sampled_from([1, TTL_MS - 1, TTL_MS, 600_000]))
-    def let_time_pass(self, ms: int) -> None:
-        self.oracle.now_ms += ms
-        self.desk.now_ms = self.oracle.now_ms
+    def let_time_pass(self, draw: Draw) -> None:
+        self.beside.set_clock(draw(st.sampled_from([1, 900, 1_500, 5_000, TTL_MS - 1, TTL_MS, 600_000])))
 
-    @rule(limits=configurations())
-    def configure(self, limits: ProviderLimits) -> None:
+    def let_the_next_time_come(self, draw: Draw) -> None:
+        """The end of a lease or of a cooldown."""
+        ends = [*self.oracle.until_ms.values(), *(lease.expiry_ms for lease in self.oracle.held.values())]
+        self.beside.set_clock(min((end - self.oracle.now_ms for end in ends if end > self.oracle.now_ms), default=1))
+
+    def set_the_clock_back(self, draw: Draw) -> None:
+        self.beside.set_clock(-draw(st.sampled_from([1, 300, 1_500, 4_000, 20_000, 3_600_000])))
+
+    def configure(self, draw: Draw) -> None:
+        limits = draw(configurations())
         self.desk.configure(limits)
         self.oracle.configure(limits)
+        self.beside.gave_back()
+        self.beside.compare()
 
-    @invariant()
-    def counts_are_what_is_held(self) -> None:  # 1, 2 and 10: exactly these leases, until exactly then
-        usage = self.client.hgetall(KEYS.usage(PROVIDER))
-        for name in NAMES:
-            assert int(usage.get(f"n|{name}".encode(), 0)) == self.oracle.n(name)
-            for model in MODELS:
-                assert int(usage.get(f"n|{name}|{model}".encode(), 0)) == self.oracle.n(name, model)
-        expiry_ms = dict(self.client.zrange(KEYS.leases(PROVIDER), 0, -1, withscores=True))
-        assert {lease_id.decode(): int(end) for lease_id, end in expiry_ms.items()} == self.oracle.expiry_ms
-        holders = self.client.hgetall(KEYS.holders(PROVIDER))
-        assert {lease_id.decode(): record.decode().split("|")[0] for lease_id, record in holders.items()} == {
-            lease_id: grant.credential for lease_id, grant in self.oracle.held.items()
-        }
+    def _end(self, grant: Grant, mark: Mark, *, success: bool = False, **report: object) -> None:
+        held = self._holds(grant)
+        if held and success:
+            self.oracle.forgive(self.oracle.held[grant.id])
+        assert self.desk.give(grant, mark, success=success, **report) is held
+        if held:
+            self.oracle.drop(grant.id)
+            self.beside.gave_back()
+        self.beside.compare(let_in=held)
 
-    @invariant()
-    def cooldowns_only_extend(self) -> None:  # 5
-        cooling = dict(self.client.zrange(KEYS.cooling(PROVIDER), 0, -1, withscores=True))
-        assert {member.decode(): int(end) for member, end in cooling.items()} == self.oracle.until_ms
-        marks = self.client.hgetall(KEYS.marks(PROVIDER))
-        for member, reason in self.oracle.reason.items():
-            assert marks[member.encode()].split(b"|")[0].decode() == reason
-
-    @invariant()
-    def ready_is_true(self) -> None:  # 3
-        opened = (self.client.hget(KEYS.limits(PROVIDER), "opened") or b"").decode().split("|")
-        found = []
-        for member in self.client.zrange(KEYS.ready(PROVIDER), 0, -1):
-            model, _, load, _, name = member.decode().split("|")
-            found.append((model, int(load), name))
-        assert sorted(found) == sorted(
-            (model, self.oracle.rank(each)[1], each.name)
-            for model in filter(None, opened)
-            for each in self.oracle.may_serve(model)
-            if self.oracle.is_ready(each, model)
-        )
-
-    def _ask(self, model: str, lease_id: str, exclude: set[str]) -> None:
-        self.oracle.sweep()
-        usable = self.oracle.usable(model, exclude)
-        answer = self.desk.ask(model, lease_id, sorted(exclude))
-        if not isinstance(answer, Grant):
-            assert not usable
-            assert answer == self.oracle.refusal(model, exclude)
+    def _ask(
+        self,
+        ticket: Ticket,
+        model: str,
+        exclude: Collection[str] = (),
+        *,
+        waits: bool = False,
+        tokens: int = 5,
+    ) -> None:
+        beside, oracle = self.beside, self.oracle
+        channel = ticket.channel if waits else ""
+        before = oracle.held.get(ticket.id)
+        answer = self.desk.ask(model, ticket.id, sorted(exclude), channel=channel, tokens=tokens, **ticket.whose)
+        joins = waits and not exclude and isinstance(answer, Denied)
+        joins = joins and answer.why not in (Why.NO_CREDENTIALS, Why.LOCKED_OUT)
+        if before and before.model != model:
+            assert answer == Denied(Why.FULL, None)
+            beside.compare()
             return
-        chosen = [each for each in usable if each.name == answer.credential]  # 1, 4: one that may be used
-        assert self.oracle.rank(chosen[0]) == min(map(self.oracle.rank, usable))  # 12
-        assert answer.fence > self.oracle.fence  # 6
-        self.oracle.fence = answer.fence
-        self.oracle.held[lease_id] = answer
-        self.oracle.expiry_ms[lease_id] = self.oracle.now_ms + TTL_MS
-        self.grants.append(answer)
+        if before:
+            before.expiry_ms, before.channel = oracle.now_ms + TTL_MS, ""
+        new = beside.compare(swept=before is None, let_in=before is None, asked=ticket, joined=model if joins else None)
+        if isinstance(answer, Grant):
+            lease = oracle.held[ticket.id]
+            assert (answer.credential, answer.fence) == (lease.credential, lease.fence)
+            assert answer.probe is oracle.is_probe(ticket.id)
+            assert before or ticket.id in new
+            beside.grants.append(answer)
+        elif not beside.has_rates:
+            behind = oracle.is_behind(ticket.id, model, ticket.batch, ticket.born_ms)
+            assert behind or not oracle.usable(model, ticket.batch, exclude)
+            assert answer == beside.refusal(ticket, model, exclude)
 
-    def _default_ms(self, member: str, grant: Grant, mark: Mark) -> int:
-        """What a mark costs by itself, from the one there is."""
-        default = _COOLDOWNS[mark]
-        reason, _, repetitions, fence = (self.client.hget(KEYS.marks(PROVIDER), member) or b"|0|0|0").split(b"|")
-        count = int(repetitions) if reason.decode() == mark else 0
-        if reason.decode() != mark or grant.fence > int(fence):
-            count += 1
-        return min(default.first_ms * 2 ** max(0, count - 1), default.longest_ms)
+    def _some_grant(self, draw: Draw) -> Grant | None:
+        """One that is held, more often than not."""
+        grants = self.beside.grants
+        held = [grant for grant in grants if self._holds(grant)]
+        return draw(st.sampled_from([*(held or grants) * 3, *grants[-5:]])) if grants else None
+
+    def _holds(self, grant: Grant) -> bool:
+        lease = self.oracle.held.get(grant.id)
+        return lease is not None and lease.fence == grant.fence
 
 
+@pytest.mark.hypothesis
+@pytest.mark.timeout(3_600)
 def test_l4_the_invariants_hold(client: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "OPEN_MODELS", 2)
     machine = type("Machine", (LeaseMachine,), {"client": client})
     run_state_machine_as_test(
         machine,
-        settings=settings(
-            max_examples=60,
-            stateful_step_count=50,
-            deadline=None,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        ),
+        settings=settings(stateful_step_count=50, database=None, suppress_health_check=list(HealthCheck)),
     )

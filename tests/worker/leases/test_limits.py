@@ -12,9 +12,10 @@ from worker.leases.limits import (
     CredentialLimits,
     ModelLimits,
     ProviderLimits,
+    credentials_in,
     escaped,
+    headroom_of,
     serving,
-    slots_of,
     unescaped,
     version_of,
 )
@@ -34,18 +35,26 @@ def test_tiers_become_places_in_the_order(order: str, places: str) -> None:
     assert [stored["credentials"][name].split("|")[0] for name in "abc"] == list(places)
 
 
-def test_limits_are_stored_as_slots_rpm_tpm() -> None:
+def test_limits_are_stored_as_slots_batch_rpm_tpm() -> None:
     limits = ProviderLimits(
-        (CredentialLimits("a|b", weight=0.5, rpm=3), CredentialLimits("c", max_concurrency=1)),
+        (CredentialLimits("a|b", weight=0.5, rpm=3), CredentialLimits("c", tier=2, max_concurrency=1)),
         (ModelLimits("m", 4, 5, 6),),
         max_concurrency=9,
         tpm=8,
     )
     stored = json.loads(limits.stored())
-    assert stored["provider"] == "9||8"
-    assert stored["models"] == {"m": "4|5|6"}
-    assert stored["credentials"] == {"a%7Cb": "0|1||3|", "c": "0|2|1||"}
-    assert slots_of(limits.stored()) == {"a%7Cb": None, "c": 1}
+    assert stored["provider"] == "9|7||8"
+    assert stored["models"] == {"m": "4|3|5|6"}
+    assert stored["credentials"] == {"a%7Cb": "0|1|||3|", "c": "1|2|1|1||"}
+    assert credentials_in(limits.stored()) == {
+        "a%7Cb": CredentialLimits("a|b", rpm=3),
+        "c": CredentialLimits("c", max_concurrency=1),
+    }
+
+
+@pytest.mark.parametrize(("slots", "batch"), [(1, 1), (2, 1), (5, 4), (6, 4), (10, 8), (11, 8)])
+def test_batch_leaves_a_fifth_of_the_slots_and_never_all(slots: int, batch: int) -> None:
+    assert slots - headroom_of(slots, 0.2) == batch
 
 
 def test_a_version_tells_configurations_apart() -> None:

@@ -17,7 +17,7 @@ def _three_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def desk(desk: Desk) -> Desk:
-    desk.configure(provider(credential("a", max_concurrency=9), credential("b", models=("1", "2"))))
+    desk.configure(provider(credential("a", max_concurrency=9), credential("b", models=("m1", "m2"))))
     return desk
 
 
@@ -31,44 +31,44 @@ def opened(client: Redis) -> set[str]:
 
 
 def test_a_model_is_opened_once(desk: Desk) -> None:
-    desk.take("1")
-    desk.take("1")
+    desk.take("m1")
+    desk.take("m1")
     assert desk.ran == ["configure", "acquire", "open_model", "acquire", "acquire"]
 
 
 def test_the_longest_unused_makes_room(desk: Desk, client: Redis) -> None:
-    for model in ("1", "2", "3", "1", "4"):
+    for model in ("m1", "m2", "m3", "m1", "m4"):
         desk.give(desk.take(model))
-    assert opened(client) == {"1", "3", "4"}
+    assert opened(client) == {"m1", "m3", "m4"}
 
 
 def test_a_model_in_use_is_not_closed(desk: Desk, client: Redis) -> None:
-    desk.take("1")
-    for model in ("2", "3", "4", "5"):
+    desk.take("m1")
+    for model in ("m2", "m3", "m4", "m5"):
         desk.give(desk.take(model))
-    assert opened(client) == {"1", "4", "5"}
-    for model in ("6", "7", "8"):
+    assert opened(client) == {"m1", "m4", "m5"}
+    for model in ("m6", "m7", "m8"):
         desk.take(model)
-    assert opened(client) == {"1", "6", "7", "8"}
+    assert opened(client) == {"m1", "m6", "m7", "m8"}
 
 
 def test_a_closed_model_is_opened_again_as_it_stands(desk: Desk, client: Redis) -> None:
-    desk.give(desk.take("1", exclude=["b"]), Mark.COOL, cooldown_ms=10_000)
-    for model in ("2", "3", "4"):
+    desk.give(desk.take("m1", exclude=["b"]), Mark.COOL, cooldown_ms=10_000)
+    for model in ("m2", "m3", "m4"):
         desk.give(desk.take(model, exclude=["b"]))
-    assert "1" not in opened(client)
-    assert [desk.take("1").credential for _ in range(2)] == ["b", "b"]
+    assert "m1" not in opened(client)
+    assert [desk.take("m1").credential for _ in range(2)] == ["b", "b"]
     desk.advance(10_000)
-    assert desk.take("1").credential == "a"
+    assert desk.take("m1").credential == "a"
 
 
 def test_nothing_is_left_of_a_closed_model(desk: Desk, client: Redis) -> None:
-    desk.give(desk.take("1", exclude=["b"]), Mark.COOL, cooldown_ms=10_000)
-    for model in ("2", "3", "4"):
+    desk.give(desk.take("m1", exclude=["b"]), Mark.COOL, cooldown_ms=10_000)
+    for model in ("m2", "m3", "m4"):
         desk.give(desk.take(model, exclude=["b"]))
     desk.advance(10_000)
-    desk.give(desk.take("4"))
+    desk.give(desk.take("m4"))
     for key in client.scan_iter():
         kind = client.type(key)
         members = client.hkeys(key) if kind == b"hash" else client.zrange(key, 0, -1)
-        assert not [member for member in members if b"1" in member.split(b"|")]
+        assert not [member for member in members if b"m1" in member.split(b"|")]

@@ -1,0 +1,15 @@
+-- A job waits no more for a model; if its turn had come meanwhile, that goes to the next.
+-- ARGV: 2 lease id  3 model
+-- -> {jobs to wake}
+local LEASE, MODEL = ARGV[2], ARGV[3]
+local has_waited = waiter(LEASE, MODEL)
+leave(LEASE, MODEL)
+local credential, model, class, tokens, _, granted_ms = holder(redis.call('HGET', HOLDERS, LEASE) or '')
+if model == MODEL then
+  settle(credential, model, class, tonumber(tokens), tonumber(granted_ms), nil, false)
+  drop(LEASE)
+elseif not has_waited then
+  return { {} }
+end
+sweep()
+return { let_in() }

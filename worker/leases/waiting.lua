@@ -1,0 +1,171 @@
+-- What is kept of those who wait for a lease; the next is chosen by class, then by age. Some wait in place, in a process
+-- that hears of its turn on its channel; others are parked in the journal, and whoever ran the script wakes them.
+-- Both lists are in the order of their members: by model, so that each model's first is found at once, then class,
+-- then the ms at which the job was submitted. One id may wait in place for several models.
+-- A turn is a lease already, for CONFIRM_MS: nobody overtakes, and no slot stands empty while the news travels. A
+-- process that does not take up its turn has gone away, and all of its waiters with it; one that was merely slow
+-- asks again, at its old place.
+local CONFIRM_MS = 1500
+local PATIENCE_MS = 10000 -- a waiter in place asks again well within it
+local TURNS = 2 -- given at once: who succeeds lets in two more, so that a herd comes in by doubling
+local MODELS = 64 -- of a list that are looked at
+local LOOKS = 256 -- at waiters, of whom many may have gone away
+local WAITERS_MS = 60000
+
+-- model|class|age: in this order they are served
+local function line_of(model, class, born_ms)
+  return model .. '|' .. class .. '|' .. string.format('%014.0f', born_ms)
+end
+
+-- -> line, tokens, expiry, channel, owner
+local function waiter(lease, model)
+  local record = redis.call('HGET', WAITERS, model .. '|' .. lease)
+  if not record then return nil end
+  local class, born_ms, tokens, expiry, channel, owner = string.match(record, '^(.-)|(.-)|(.-)|(.-)|(.-)|(.*)$')
+  return line_of(model, class, born_ms), tonumber(tokens), tonumber(expiry), channel, owner
+end
+
+local function leave(lease, model)
+  local line = waiter(lease, model)
+  if not line then return end
+  redis.call('ZREM', WAITING, line .. '|' .. lease)
+  redis.call('HDEL', WAITERS, model .. '|' .. lease)
+end
+
+local function join(lease, model, class, tokens, born_ms, owner, channel)
+  leave(lease, model)
+  redis.call('ZADD', WAITING, 0, line_of(model, class, born_ms) .. '|' .. lease)
+  redis.call('HSET', WAITERS, model .. '|' .. lease,
+    table.concat({ class, born_ms, tokens, whole(now + PATIENCE_MS), channel, owner }, '|'))
+  redis.call('PEXPIRE', WAITING, WAITERS_MS)
+  redis.call('PEXPIRE', WAITERS, WAITERS_MS)
+end
+
+local function forget_waiters_of(channel)
+  for _, field in ipairs(redis.call('HKEYS', WAITERS)) do
+    local model, lease = string.match(field, '^(.-)|(.*)$')
+    if select(4, waiter(lease, model)) == channel then leave(lease, model) end
+  end
+end
+
+-- a lease whose time has ended. One that was a turn was not taken up: nothing was called, and nobody is there
+local function expire(lease)
+  local record = redis.call('HGET', HOLDERS, lease)
+  local credential, model, class, tokens, _, granted_ms, _, _, channel = holder(record or '')
+  local is_turn = channel and channel ~= ''
+  if is_turn then settle(credential, model, class, tonumber(tokens), tonumber(granted_ms), nil, false) end
+  drop(lease)
+  if is_turn then forget_waiters_of(channel) end
+end
+
+-- gives back what time has ended, so many at once -> how many there were
+local function sweep()
+  local expired = redis.call('ZRANGEBYSCORE', LEASES, '-inf', whole(now), 'LIMIT', 0, AT_ONCE)
+  for _, lease in ipairs(expired) do expire(lease) end
+  local cooled = redis.call('ZRANGEBYSCORE', COOLING, '-inf', whole(now), 'LIMIT', 0, AT_ONCE)
+  if cooled[1] then redis.call('HINCRBY', USAGE, 'changes', 1) end
+  for _, member in ipairs(cooled) do
+    local credential, model = string.match(member, '^([^|]*)|?(.*)$')
+    redis.call('ZREM', COOLING, member)
+    if model ~= '' and redis.call('HEXISTS', LIMITS, 'open|' .. model) == 0 then redis.call('HDEL', MARKS, member) end
+    if credential ~= '' then place(credential) end
+  end
+  local rested = redis.call('ZRANGEBYSCORE', RESTING, '-inf', whole(now), 'LIMIT', 0, AT_ONCE)
+  local beyond = redis.call('ZRANGEBYSCORE', RESTING, '(' .. whole(now + FARTHEST_REST_MS), '+inf', 'LIMIT', 0, AT_ONCE)
+  for _, member in ipairs(beyond) do rested[#rested + 1] = member end
+  for _, member in ipairs(rested) do
+    redis.call('ZREM', RESTING, member)
+    place(string.match(member, '^[^|]*'))
+  end
+  return #expired + #cooled + #rested
+end
+
+-- whether somebody waits in place for the model who is before this one
+local function is_behind(lease, model, class, born_ms)
+  local before = '(' .. line_of(model, class, born_ms) .. '|'
+  for _, member in ipairs(redis.call('ZRANGEBYLEX', WAITING, '[' .. model .. '|', before, 'LIMIT', 0, 2)) do
+    if string.match(member, '^.-|.-|.-|(.*)$') ~= lease then return true end
+  end
+  return false
+end
+
+-- the first of a list, of one model or of all from `from` on; `order` is that among the models' first ones
+local function first_of(list, model, from)
+  local first = from or '[' .. model .. '|'
+  local member = redis.call('ZRANGEBYLEX', list, first, model and '(' .. model .. '}' or '+', 'LIMIT', 0, 1)[1]
+  if not member then return nil end
+  local name, class, age, id = string.match(member, '^(.-)|(.-)|(.-)|(.*)$')
+  return { model = name, class = class, id = id, member = member, order = class .. '|' .. age .. '|' .. member }
+end
+
+-- model -> its first
+local function firsts_of(list)
+  local firsts, first = {}, first_of(list, nil, '-')
+  for _ = 1, MODELS do
+    if not first then break end
+    firsts[first.model] = first
+    first = first_of(list, nil, '(' .. first.model .. '}')
+  end
+  return firsts
+end
+
+local function best_of(firsts)
+  local best
+  for _, first in pairs(firsts) do
+    if not best or first.order < best.order then best = first end
+  end
+  return best
+end
+
+-- a credential for a waiter's turn, nil where none admits him, and whether he has gone away
+local function turn_for(first)
+  local line, tokens, expiry = waiter(first.id, first.model)
+  local is_here = line and expiry > now and expiry <= now + PATIENCE_MS
+  if not is_here or redis.call('HEXISTS', HOLDERS, first.id) == 1 then return nil, true end
+  return not barred(first.model, first.class, tokens) and pick(first.model, first.class, tokens, {}) or nil, false
+end
+
+-- gives out turns -> how many
+local function give_turns()
+  if redis.call('EXISTS', WAITING) == 0 then return 0 end
+  local given, firsts = 0, firsts_of(WAITING)
+  for _ = 1, LOOKS do
+    local first = best_of(firsts)
+    if not first or given == TURNS then break end
+    local credential, is_gone = turn_for(first)
+    local _, tokens, _, channel, owner = waiter(first.id, first.model)
+    if credential or is_gone then
+      leave(first.id, first.model)
+      redis.call('ZREM', WAITING, first.member)
+    end
+    if credential then
+      grant(first.id, credential, first.model, first.class, tokens, owner, CONFIRM_MS, channel)
+      redis.call('PUBLISH', channel, cjson.encode({ turn = first.id }))
+      given = given + 1
+    end
+    firsts[first.model] = (credential or is_gone) and first_of(WAITING, first.model) or nil -- else all behind him wait
+  end
+  return given
+end
+
+-- a parked job whose turn it is: where one who waited in place has gone, or where a slot is free -> list of job ids
+local function wake_parked(given)
+  local firsts = firsts_of(PARKED)
+  local first = best_of(firsts)
+  while first do
+    local model, class = first.model, first.class
+    local is_closed = redis.call('HEXISTS', LIMITS, 'open|' .. model) == 0 -- who asks for it opens it
+    if given > 0 or is_closed or (not barred(model, class, 1) and pick(model, class, 1, {})) then
+      redis.call('ZREM', PARKED, first.member)
+      return { first.id }
+    end
+    firsts[model] = nil
+    first = best_of(firsts)
+  end
+  return {}
+end
+
+-- after anything that may have made room -> ids of the parked jobs to be woken
+local function let_in()
+  return wake_parked(give_turns())
+end
