@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from producer.delta import JsonObject
+from producer.result import Outcome
 from worker.allowance import allowance
 from worker.candidate import Candidate
 from worker.config import Provider
@@ -19,7 +20,7 @@ from worker.dialects.wire import CallFailed, Dialect, Whole
 from worker.hearing import Answer, Hearing
 from worker.job import Told
 from worker.journal.journal import Journal
-from worker.leases.values import Denied, Grant, Report
+from worker.leases.values import Denied, Grant, Report, Why
 from worker.lending import Lender
 from worker.outcomes import CONSEQUENCES, Failure, Mark
 from worker.providers import Quirk, row_of
@@ -75,6 +76,10 @@ class Attempts:
                 return held
             opened = run.rows.open(candidate, held.grant.credential, _now_s())
             await self._journal_row(run, opened)
+            if not await held.is_held():
+                run.rows.failed(opened, Failure(Outcome.SKIPPED, "its turn had lapsed"), _now_s())
+                await self._journal_row(run, opened)
+                return Denied(Why.FULL, None)
             held.report = Report(job_id=run.id)  # from here on the provider may have been called
             call = _Call(run, publication, held.grant, opened, self._providers[candidate.provider], self._lender)
             heard = await self._call(call)

@@ -29,7 +29,12 @@ class Held:
     """A lease while it is held, and what is to be said of it at its end."""
 
     grant: Grant
+    taken_up: asyncio.Future[bool] | None = None
     report: Report = _NOT_CALLED
+
+    async def is_held(self) -> bool:
+        """Whether a turn was taken up in time; asked for when something else had to be waited for anyway."""
+        return self.taken_up is None or await asyncio.shield(self.taken_up)
 
 
 class Lender:
@@ -54,17 +59,21 @@ class Lender:
                 yield answer
                 return
             self.out[answer.id] = answer
-            held = Held(answer)
+            held = Held(answer, asyncio.ensure_future(self._leases.take_up(answer)) if turn else None)
             yield held
         finally:
             await self._carry_through(self._give_back(asked, held))
+
+    def knows(self, grant: Grant) -> bool:
+        """Whether this process can call by it."""
+        return (grant.provider, grant.credential) in self._known
 
     async def ask(self, candidate: Candidate, asker: Asker, ticket: str, channel: str = "") -> Grant | Denied:
         """A lease of the id `ticket`. With a channel whoever is denied waits, see `Leases.acquire`."""
         strangers: list[str] = []
         while True:
             answer = await self._leases.acquire(candidate, ticket, asker, channel=channel, exclude=strangers)
-            if isinstance(answer, Denied) or (candidate.provider, answer.credential) in self._known:
+            if isinstance(answer, Denied) or self.knows(answer):
                 return answer
             strangers.append(answer.credential)
             await self._leases.release(answer, _NOT_CALLED)

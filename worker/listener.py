@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import RedisError
@@ -16,7 +17,7 @@ _POLL_S = 5.0
 _PAUSE_S = 0.5
 
 
-async def listen(redis: AsyncRedis, channel: str, on: Mapping[str, Callable[[str], None]]) -> None:
+async def listen(redis: AsyncRedis, channel: str, on: Mapping[str, Callable[[Any], None]]) -> None:
     """For ever: a message is a JSON object of one field, whose name says which of `on` is told its value.
 
     One that is missed while Redis is away is no harm: heartbeats and timers bring the same news.

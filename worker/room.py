@@ -1,8 +1,8 @@
 """The waiting room: the jobs of this process that wait in place for a lease, each a coroutine.
 
 Strategy: a job joins the lists of all candidates it waits for under one ticket. Its turn is a lease of that id,
-of which the process hears on its channel; the job takes it up by asking again. It asks again by a timer as well:
-at the return that Redis named, else every few seconds, so that a message that is lost costs little.
+of which the process hears on its channel. It asks again by a timer as well: at the return that Redis named, else
+every few seconds, so that a message that is lost costs little.
 
 Waiting costs a coroutine, and one of the jobs that Celery hands to the process at once. So a job may wait for long
 only while an eighth of those are free, and batch jobs may take half of them at most. The others linger a moment, for
@@ -15,8 +15,10 @@ import asyncio
 import random
 import uuid
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from worker.candidate import Candidate
+from worker.leases.leases import turn_of
 from worker.leases.values import Asker, Denied, Grant
 from worker.lending import Lender
 
@@ -33,7 +35,7 @@ class Room:
         self._lender = lender
         self._channel = channel
         self._jobs = jobs
-        self._turns: dict[str, asyncio.Event] = {}  # by ticket
+        self._turns: dict[str, asyncio.Future[Grant]] = {}  # by ticket
         self._batch = 0
         self.concurrency = 1
 
@@ -45,38 +47,44 @@ class Room:
         is_crowded = priority == "batch" and self._batch >= self.concurrency // 2
         return LINGER_S if is_crowded or self.concurrency - self._jobs() < spare else LONGEST_S
 
-    def turn(self, ticket: str) -> None:
-        """This ticket's turn has come."""
-        if ticket in self._turns:
-            self._turns[ticket].set()
+    def turn(self, told: Sequence[Any]) -> None:
+        """A ticket's turn has come."""
+        grant = turn_of(told)
+        waits = self._turns.get(grant.id)
+        if waits is not None and not waits.done():
+            waits.set_result(grant)
 
     async def wait(
         self, candidates: Sequence[Candidate], asker: Asker, at_most_s: float
     ) -> tuple[Candidate, Grant] | None:
         """The first lease that is to be had at any of the candidates, the better ones first; None: in vain."""
         loop = asyncio.get_running_loop()
-        ticket, turn, end_s = uuid.uuid4().hex, asyncio.Event(), loop.time() + at_most_s
+        ticket, turn, end_s = uuid.uuid4().hex, loop.create_future(), loop.time() + at_most_s
         self._turns[ticket] = turn
         self._batch += asker.priority == "batch"
-        granted: Candidate | None = None
+        found: Candidate | None = None
         try:
             while True:
-                turn.clear()
                 returns_ms: list[int] = []
                 for candidate in candidates:
                     answer = await self._lender.ask(candidate, asker, ticket, self._channel)
                     if isinstance(answer, Grant):
-                        granted = candidate
+                        found = candidate
                         return candidate, answer
                     returns_ms += _known(answer)
                 left_s = end_s - loop.time()
                 if left_s <= 0:
                     return None
-                await _set_within(turn, min(left_s, _pause_s(returns_ms)))
+                await asyncio.wait([turn], timeout=min(left_s, _pause_s(returns_ms)))
+                if turn.done() and self._lender.knows(turn.result()):
+                    found = Candidate(turn.result().provider, turn.result().model)
+                    return found, turn.result()
+                if turn.done():  # asking again passes over what is not known here
+                    turn = self._turns[ticket] = loop.create_future()
         finally:
             del self._turns[ticket]
             self._batch -= asker.priority == "batch"
-            await self._lender.leave([each for each in candidates if each != granted], ticket)
+            await self._lender.leave([each for each in candidates if each != found], ticket)
 
 
 def _known(denied: Denied) -> list[int]:
@@ -88,11 +96,3 @@ def _pause_s(returns_ms: Sequence[int]) -> float:
     if returns_ms and min(returns_ms) < ASK_AGAIN_S * 1000:
         return min(returns_ms) / 1000 + random.uniform(LATE_S / 10, LATE_S)  # noqa: S311 - guards nothing
     return random.uniform(ASK_AGAIN_S / 2, ASK_AGAIN_S)  # noqa: S311 - as above
-
-
-async def _set_within(event: asyncio.Event, limit_s: float) -> None:
-    try:
-        async with asyncio.timeout(limit_s):
-            await event.wait()
-    except TimeoutError:
-        return

@@ -173,6 +173,26 @@ def test_L8_a_turn_that_was_waited_for(line: Line, redis: Redis) -> None:
     assert in_use(redis) == 0
 
 
+def test_a_turn_that_has_lapsed_meanwhile_is_held_no_more(line: Line, redis: Redis) -> None:
+    async def scene() -> None:
+        lender = line.lender()
+        turn = await lender.ask(M, ASKER, "ticket")
+        assert isinstance(turn, Grant)
+        redis.zadd(KEYS.leases(PROVIDER), {"ticket": 1})
+        other = await lender.ask(M, ASKER, "other")
+        assert isinstance(other, Grant)
+        async with lender.lease(M, ASKER, turn) as held:
+            assert isinstance(held, Held)
+            assert not await held.is_held()
+        assert in_use(redis) == 1
+        async with lender.lease(M, ASKER, other) as held:
+            assert isinstance(held, Held)
+            assert await held.is_held()
+
+    asyncio.run(scene())
+    assert in_use(redis) == 0
+
+
 def test_nothing_to_be_had_is_a_value(line: Line, redis: Redis) -> None:
     async def scene() -> None:
         lender = line.lender()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Iterator
 
 import pytest
 from redis import Redis
@@ -31,6 +33,9 @@ class Scene:
         self.leases = Leases(line.call, KEYS, limits)
         self.lender = Lender(self.leases, {(PROVIDER, "a"), ("q", "b")})
         self.room = Room(self.lender, CHANNEL, lambda: 1)
+        self.pubsub = redis.pubsub()
+        self.pubsub.subscribe(CHANNEL)
+        self.pubsub.get_message(timeout=5)
 
     async def taken(self, candidate: Candidate = M) -> Grant:
         grant = await self.lender.ask(candidate, ASKER, f"outside-{candidate}")
@@ -43,16 +48,17 @@ class Scene:
     def waiting(self, provider: str = PROVIDER) -> int:
         return int(self.redis.zcard(KEYS.waiting(provider)))
 
+    def hears(self) -> None:
+        """Pass on what was published, as the process's listener does."""
+        while message := self.pubsub.get_message(ignore_subscribe_messages=True):
+            self.room.turn(json.loads(message["data"])["turn"])
+
 
 @pytest.fixture
-def scene(redis: Redis) -> Scene:
-    return Scene(Line(redis), redis)
-
-
-def heard(redis: Redis, scene: Scene) -> None:
-    """Pass on what was published, as the process's listener does."""
-    for ticket in redis.hkeys(KEYS.holders(PROVIDER)):
-        scene.room.turn(ticket)
+def scene(redis: Redis) -> Iterator[Scene]:
+    scene = Scene(Line(redis), redis)
+    yield scene
+    scene.pubsub.close()
 
 
 def test_a_turn_is_taken_up_at_once(scene: Scene, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +69,7 @@ def test_a_turn_is_taken_up_at_once(scene: Scene, redis: Redis, monkeypatch: pyt
         waits = asyncio.create_task(scene.room.wait([M], ASKER, 60))
         await until(lambda: scene.waiting() == 1)
         await scene.gives_back(outside)
-        heard(redis, scene)
+        scene.hears()
         async with asyncio.timeout(5):
             found = await waits
         assert found is not None
@@ -72,6 +78,21 @@ def test_a_turn_is_taken_up_at_once(scene: Scene, redis: Redis, monkeypatch: pyt
 
     asyncio.run(story())
     assert scene.waiting() == 0
+
+
+def test_a_turn_by_a_credential_that_is_not_known_here_goes_to_another(scene: Scene, redis: Redis) -> None:
+    async def story() -> None:
+        outside = await scene.taken()
+        scene.lender = Lender(scene.leases, set())
+        scene.room = Room(scene.lender, CHANNEL, lambda: 1)
+        waits = asyncio.create_task(scene.room.wait([M], ASKER, 0.5))
+        await until(lambda: scene.waiting() == 1)
+        await scene.gives_back(outside)
+        scene.hears()
+        assert await waits is None
+
+    asyncio.run(story())
+    assert (scene.waiting(), in_use(redis)) == (0, 0)
 
 
 def test_a_message_that_was_lost_costs_little(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,8 +142,7 @@ def test_who_waits_for_several_takes_the_first_and_leaves_the_others(scene: Scen
         waits = asyncio.create_task(scene.room.wait([M, ELSEWHERE], ASKER, 60))
         await until(lambda: scene.waiting() == scene.waiting("q") == 1)
         await scene.gives_back(there)
-        for ticket in redis.hkeys(KEYS.holders("q")):
-            scene.room.turn(ticket)
+        scene.hears()
         async with asyncio.timeout(5):
             found = await waits
         assert found is not None

@@ -17,13 +17,10 @@ local woken = {}
 local function held()
   local record = redis.call('HGET', HOLDERS, LEASE)
   if not record then return nil end
-  local credential, model, class, tokens, fence, granted_ms, calls, total, channel, owner = holder(record)
+  local credential, model, _, _, fence = holder(record)
   if model ~= MODEL then return { 'denied', 'full', -1, woken } end -- its turn has come at another model
   redis.call('ZADD', LEASES, whole(now + TTL_MS), LEASE)
-  if channel ~= '' then
-    redis.call('HSET', HOLDERS, LEASE,
-      table.concat({ credential, model, class, tokens, fence, granted_ms, calls, total, '', owner }, '|'))
-  end
+  take_up(LEASE, record)
   local probers = redis.call('HMGET', USAGE, 'probe|' .. credential, 'probe|' .. credential .. '|' .. model,
     'probe||' .. model)
   local probes = probers[1] == LEASE or probers[2] == LEASE or probers[3] == LEASE
@@ -136,28 +133,29 @@ local function main()
   if redis.call('HEXISTS', LIMITS, 'open|' .. MODEL) == 0 then
     return { 'unopened', redis.call('HGET', LIMITS, 'config') or '' }
   end
-  local tokens, given, why, until_ms = tonumber(TOKENS), 0, nil, nil
+  local tokens, given, ahead, why, until_ms = tonumber(TOKENS), 0, 0, nil, nil
+  local is_alone = redis.call('EXISTS', WAITING, PARKED) == 0 -- nobody waits
   for _ = 1, ROUNDS do
     local swept = sweep()
-    if given == 0 then given = give_turns() end
-    if redis.call('HEXISTS', HOLDERS, LEASE) == 1 then return held() end
+    if given == 0 and not is_alone then given = give_turns() end
+    if given > 0 and redis.call('HEXISTS', HOLDERS, LEASE) == 1 then return held() end
     why, until_ms = barred(MODEL, CLASS, tokens)
-    local credential = nil
-    if not why and is_behind(LEASE, MODEL, CLASS, BORN_MS) then
-      why = 'full'
-    elseif not why then
-      credential, until_ms = pick(MODEL, CLASS, tokens, excluded)
-    end
+    ahead = is_alone and 0 or ahead_of(LEASE, MODEL, CLASS, BORN_MS)
+    local credential, scopes = nil, nil
+    if not why and ahead == 0 then credential, scopes = pick(MODEL, CLASS, tokens, excluded) end
     if credential then
-      leave(LEASE, MODEL)
-      local fence, probe = grant(LEASE, credential, MODEL, CLASS, TOKENS, OWNER, TTL_MS, '')
-      woken = wake_parked(0)
+      if not is_alone then leave(LEASE, MODEL) end
+      local fence, probe = grant(LEASE, credential, scopes, MODEL, CLASS, TOKENS, OWNER, TTL_MS, '')
+      if not is_alone then woken = wake_parked(given) end
       return { 'granted', credential, fence, probe, woken }
     end
+    if not why then until_ms = scopes end
     if swept == 0 then break end
   end
   if redis.call('HSTRLEN', LIMITS, 'open|' .. MODEL) == 0 then return denied('no_credentials') end
+  if given > 0 then woken = wake_parked(given) end
   if why then return denied(why, until_ms) end
+  if ahead > 0 then return ahead < NEAR and full() or denied('full') end
   return remembered(until_ms) or look(until_ms)
 end
 

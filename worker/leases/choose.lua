@@ -1,7 +1,7 @@
 -- What chooses a credential for a request, and grants it.
 
-local function provider_is_full(class)
-  local slots, batch = string.match(redis.call('HGET', LIMITS, 'provider') or '', '^(.-)|(.-)|')
+local function is_full(provider, class)
+  local slots, batch = string.match(provider, '^(.-)|(.-)|')
   local most = class == '1' and batch or slots
   return most and most ~= '' and redis.call('ZCARD', LEASES) >= tonumber(most)
 end
@@ -10,13 +10,15 @@ end
 local function barred(model, class, tokens)
   local open_until = tonumber(redis.call('ZSCORE', COOLING, '|' .. model))
   if open_until then return 'broken', open_until end
-  if redis.call('HEXISTS', USAGE, 'probe||' .. model) == 1 or provider_is_full(class) then return 'full' end
-  local rpm, tpm = rates_in(redis.call('HGET', LIMITS, 'provider'))
+  local provider = redis.call('HGET', LIMITS, 'provider') or ''
+  if redis.call('HEXISTS', USAGE, 'probe||' .. model) == 1 or is_full(provider, class) then return 'full' end
+  local rpm, tpm = rates_in(provider)
   local wait = (rpm or tpm) and wait_for({ name = '*', rpm = rpm, tpm = tpm }, class, tokens) or 0
   if wait > 0 then return 'full', now + wait end
 end
 
 -- ms until a credential's rates admit the request. One that has nothing left for any request rests: out of ready
+-- -> ms, whether it rests, its scopes
 local function wait_at(credential, model, class, tokens)
   local scopes, wait, rests = scopes_of(credential, model), 0, false
   for i = 2, 3 do
@@ -29,11 +31,11 @@ local function wait_at(credential, model, class, tokens)
     wait = math.max(wait, here)
   end
   if rests then place(credential) end
-  return wait, rests
+  return wait, rests, scopes
 end
 
 -- the best credential that may serve a request, going on past a run of refusals
--- -> credential | nil, ms at which the first one's rates admit it, if that is what is in the way
+-- -> credential, its scopes | nil, ms at which the first one's rates admit it, if that is what is in the way
 local function pick(model, class, tokens, excluded)
   local from, soonest = 0, math.huge
   local first, last = '[' .. model .. '|' .. class .. '|', '(' .. model .. '|' .. class .. '}'
@@ -43,8 +45,8 @@ local function pick(model, class, tokens, excluded)
       local credential = string.match(member, '[^|]+$')
       from = from + 1
       if not excluded[credential] then
-        local wait, rests = wait_at(credential, model, class, tokens)
-        if wait == 0 then return credential end
+        local wait, rests, scopes = wait_at(credential, model, class, tokens)
+        if wait == 0 then return credential, scopes end
         if rests then from = from - 1 end
         soonest = math.min(soonest, now + wait)
       end
@@ -55,7 +57,7 @@ end
 
 -- takes a slot; a credential goes to the back of the order of last use after as many grants as its weight says.
 -- What has cooled, and has not done well since, is tried out by one lease alone: its probe -> fence, 1 for a probe
-local function grant(lease, credential, model, class, tokens, owner, ttl_ms, channel)
+local function grant(lease, credential, scopes, model, class, tokens, owner, ttl_ms, channel)
   local pair = credential .. '|' .. model
   local limits = redis.call('HMGET', LIMITS, 'scope', 'credential|' .. credential)
   local sum = 'sum|' .. (limits[1] == 'credential' and credential or pair)
@@ -79,7 +81,7 @@ local function grant(lease, credential, model, class, tokens, owner, ttl_ms, cha
       probes = 1
     end
   end
-  charge(scopes_of(credential, model), class, tonumber(tokens))
+  charge(scopes, class, tonumber(tokens))
   place(credential)
   return fence, probes
 end

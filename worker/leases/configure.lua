@@ -4,7 +4,7 @@
 -- -> {'configured'} | {'same'}
 if redis.call('HGET', LIMITS, 'version') == ARGV[2] then return { 'same' } end
 
-local before = redis.call('HKEYS', LIMITS)
+local before = redis.call('HGETALL', LIMITS)
 redis.call('DEL', LIMITS, READY, RESTING)
 local config = cjson.decode(ARGV[3])
 redis.call('HSET', LIMITS, 'version', ARGV[2], 'config', ARGV[3], 'provider', config.provider,
@@ -15,11 +15,18 @@ end
 for name, limits in pairs(config.models) do
   redis.call('HSET', LIMITS, 'model|' .. name, limits)
 end
-for _, field in ipairs(before) do
+for i = 1, #before, 2 do
+  local field = before[i]
   local credential = string.match(field, '^credential|(.*)$')
   if credential and not config.credentials[credential] then forget(credential) end
   local model = string.match(field, '^open|(.*)$')
-  if model then redis.call('HDEL', USAGE, 'used|' .. model, 'seen|' .. model) end
+  if model then
+    redis.call('HDEL', USAGE, 'used|' .. model, 'seen|' .. model, 'failures|' .. model)
+    for name in string.gmatch(before[i + 1], '[^|]+') do
+      redis.call('HDEL', USAGE, 'sum|' .. name .. '|' .. model)
+      redis.call('HDEL', RATES, '<' .. name .. '|' .. model)
+    end
+  end
 end
 -- a hash with one long value is a table: as a list, it would be walked at every look-up
 redis.call('HSET', USAGE, 'ballast', string.rep('-', 65))

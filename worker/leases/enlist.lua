@@ -5,7 +5,7 @@ local JOB, MODEL, CLASS, TOKENS, BORN_MS = ARGV[2], ARGV[3], ARGV[4], tonumber(A
 if redis.call('HEXISTS', LIMITS, 'open|' .. MODEL) == 0 then return { 'free' } end -- who asks for it opens it
 sweep()
 give_turns()
-local must_wait = barred(MODEL, CLASS, TOKENS) or is_behind(JOB, MODEL, CLASS, BORN_MS)
+local must_wait = barred(MODEL, CLASS, TOKENS) or ahead_of(JOB, MODEL, CLASS, BORN_MS) > 0
 if not must_wait and pick(MODEL, CLASS, TOKENS, {}) then return { 'free' } end
 redis.call('ZADD', PARKED, 0, line_of(MODEL, CLASS, BORN_MS) .. '|' .. JOB)
 redis.call('PEXPIRE', PARKED, math.max(redis.call('PTTL', PARKED), tonumber(ARGV[7]), 1))

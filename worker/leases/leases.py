@@ -95,8 +95,9 @@ class Leases:
     ) -> Grant | Denied:
         """A lease, by tier, load and last use; the same one again for an id that holds one.
 
-        With a `channel` whoever is denied waits in place: his turn, a lease of this id, is published there. He
-        asks again well within 10 s to keep his place and to take up his turn, and leaves if he wants it no more.
+        With a `channel` whoever is denied waits in place: his turn, a lease of this id, is published there, for
+        `turn_of` to read and `take_up` to hold. He asks again well within 10 s to keep his place, which takes up a
+        turn as well, and leaves if he wants it no more.
         """
         if candidate.provider not in self._stored:
             return Denied(Why.NO_CREDENTIALS, None)
@@ -106,6 +107,10 @@ class Leases:
                 return answer
             await self._open(candidate, answer.stored)
         return Denied(Why.UNOPENED, None)
+
+    async def take_up(self, turn: Grant) -> bool:
+        """Holds a turn that was told of for a lease's TTL; False: it has lapsed meanwhile."""
+        return not await self._run(_RENEW, turn.provider, self._ttl_ms, turn.id)
 
     async def note(self, grant: Grant, left: Allowance) -> None:
         """What the provider says is left, on top of what the configuration grants."""
@@ -179,6 +184,12 @@ class Leases:
         if reply and isinstance(reply[-1], list) and reply[-1]:
             self._wake(provider, reply[-1])
         return reply
+
+
+def turn_of(told: Sequence[Any]) -> Grant:
+    """The lease that a message on a waiter's channel tells of."""
+    lease_id, provider, model, credential, fence, probe = told
+    return Grant(lease_id, provider, unescaped(model), unescaped(credential), int(fence), bool(probe))
 
 
 def renew(client: Redis, keys: Keys, provider: str, lease_ids: Sequence[str], ttl_ms: int = TTL_MS) -> list[str]:

@@ -4,9 +4,9 @@
 local LEASE, MODEL = ARGV[2], ARGV[3]
 local has_waited = waiter(LEASE, MODEL)
 leave(LEASE, MODEL)
-local credential, model, class, tokens, _, granted_ms = holder(redis.call('HGET', HOLDERS, LEASE) or '')
-if model == MODEL then
-  settle(credential, model, class, tonumber(tokens), tonumber(granted_ms), nil, false)
+local record = redis.call('HGET', HOLDERS, LEASE) or ''
+if select(2, holder(record)) == MODEL then
+  settle(record, nil, false)
   drop(LEASE)
 elseif not has_waited then
   return { {} }

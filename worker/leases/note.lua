@@ -15,7 +15,7 @@ if (tonumber(heard) or 0) > tonumber(FENCE) then return { 'old' } end
 
 local calls_now, tokens_now = counts(redis.call('HGET', USAGE, 'sum|' .. scope))
 local function left(said, at_now, at_grant)
-  return whole(said < 0 and UNKNOWN or said - (at_now - at_grant))
+  return whole(said < 0 and UNKNOWN or said - math.max(0, at_now - at_grant))
 end
 redis.call('HSET', RATES, '<' .. scope, table.concat({
   left(tonumber(ARGV[6]), calls_now, calls), whole(now + tonumber(ARGV[7])),

@@ -121,6 +121,12 @@ local function holder(record)
   return string.match(record, '^(.-)|(.-)|(.-)|(.-)|(.-)|(.-)|(.-)|(.-)|(.-)|(.*)$')
 end
 
+-- its waiter knows of his turn: it is a lease as any other
+local function take_up(lease, record)
+  local before, channel, owner = string.match(record, '^(.-|.-|.-|.-|.-|.-|.-|.-|)(.-)(|.*)$')
+  if channel ~= '' then redis.call('HSET', HOLDERS, lease, before .. owner) end
+end
+
 -- the one place where a lease ends and its slot returns -> its credential, model, channel
 local function drop(lease)
   redis.call('ZREM', LEASES, lease)

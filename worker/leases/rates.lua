@@ -1,7 +1,8 @@
 -- What is left of the calls and tokens of a minute, in three scopes: * the provider, C a credential, C|M a credential's
 -- model. Two rules hold at once. GCRA spreads the calls: a burst of 5 %, then 93 % of the limit a minute. A window of
 -- 62 s, in buckets of 2 s, holds 98 % of it, also where a reservation is corrected long after it was made.
--- rates HASH: scope -> bucket|calls|tokens|calls' theoretical arrival in ms|tokens'; @bucket@scope -> calls|tokens;
+-- rates HASH: scope -> bucket|calls|tokens|calls' theoretical arrival in ms|tokens'|fence when the clock was last set
+--             back by much: what was granted before is corrected no more; @bucket@scope -> calls|tokens;
 --             <scope -> what the provider said is left: calls|until in ms|tokens|until in ms|when it was said|
 --             fence of who heard it
 local WINDOW_MS, BUCKET_MS, BUCKETS = 60000, 2000, 31
@@ -16,14 +17,15 @@ local function rates_in(limits)
   return tonumber(rpm), tonumber(tpm)
 end
 
--- the scopes of a lease, each with its rates
+-- the scopes of a lease, each with its rates, and with what the provider said
 local function scopes_of(credential, model)
   local pair = credential .. '|' .. model
   local limits = redis.call('HMGET', LIMITS, 'provider', 'credential|' .. credential, 'model|' .. model)
+  local said = redis.call('HMGET', RATES, '<', '<' .. credential, '<' .. pair)
   local scopes = {}
   for i, name in ipairs({ '*', credential, pair }) do
     local rpm, tpm = rates_in(limits[i])
-    scopes[i] = { name = name, rpm = rpm, tpm = tpm }
+    scopes[i] = { name = name, rpm = rpm, tpm = tpm, said = said[i] }
   end
   return scopes
 end
@@ -49,23 +51,24 @@ local function counts(packed)
 end
 
 local function keep_window(scope, w)
-  redis.call('HSET', RATES, scope, string.format('%.0f|%.0f|%.0f|%.3f|%.3f', w.bucket, w.calls, w.tokens,
-    w.calls_at, w.tokens_at))
+  redis.call('HSET', RATES, scope, string.format('%.0f|%.0f|%.0f|%.3f|%.3f|%.0f', w.bucket, w.calls, w.tokens,
+    w.calls_at, w.tokens_at, w.since))
 end
 
 -- a scope's window as it is now: what has left it is gone
 local function window_of(scope)
-  local bucket, calls, tokens, calls_at, tokens_at =
-    string.match(redis.call('HGET', RATES, scope) or '', '^(.-)|(.-)|(.-)|(.-)|(.*)$')
+  local bucket, calls, tokens, calls_at, tokens_at, since =
+    string.match(redis.call('HGET', RATES, scope) or '', '^(.-)|(.-)|(.-)|(.-)|(.-)|(.*)$')
   local this = math.floor(now / BUCKET_MS)
-  if not bucket then return { bucket = this, calls = 0, tokens = 0, calls_at = 0, tokens_at = 0 } end
+  if not bucket then return { bucket = this, calls = 0, tokens = 0, calls_at = 0, tokens_at = 0, since = 0 } end
   local w = { bucket = tonumber(bucket), calls = tonumber(calls), tokens = tonumber(tokens),
     calls_at = math.min(tonumber(calls_at), now + FARTHEST_MS),
-    tokens_at = math.min(tonumber(tokens_at), now + FARTHEST_MS) }
+    tokens_at = math.min(tonumber(tokens_at), now + FARTHEST_MS), since = tonumber(since) }
   if this <= w.bucket and this > w.bucket - BUCKETS then return w end -- set back by a little, the clock stands still
   if this < w.bucket then -- the clock was set back: all of it counts as of now
     redis.call('HDEL', RATES, unpack(bucket_fields(scope, w.bucket - BUCKETS + 1, w.bucket)))
     redis.call('HSET', RATES, '@' .. whole(this) .. '@' .. scope, w.calls .. '|' .. w.tokens)
+    w.since = tonumber(redis.call('HGET', USAGE, 'fence')) or 0
   else
     local last = math.min(w.bucket, this - BUCKETS)
     if last > w.bucket - BUCKETS then
@@ -117,9 +120,9 @@ local function wait_for(scope, class, tokens)
       wait = math.max(wait, until_freed(scope.name, w, lack_calls, lack_tokens))
     end
   end
-  local said = scope.name ~= '*' and redis.call('HGET', RATES, '<' .. scope.name)
-  if said then
-    local calls, calls_until, tokens_left, tokens_until, said_ms = string.match(said, '^(.-)|(.-)|(.-)|(.-)|(.-)|')
+  if scope.said then
+    local calls, calls_until, tokens_left, tokens_until, said_ms =
+      string.match(scope.said, '^(.-)|(.-)|(.-)|(.-)|(.-)|')
     local holds = tonumber(said_ms) <= now -- else the clock was set back
     if holds and tonumber(calls) < 1 then wait = math.max(wait, tonumber(calls_until) - now) end
     if holds and tonumber(tokens_left) < tokens then wait = math.max(wait, tonumber(tokens_until) - now) end
@@ -144,9 +147,8 @@ local function charge(scopes, class, tokens)
       w.calls_at, w.tokens_at = later(w.calls_at, scope.rpm, 1), later(w.tokens_at, scope.tpm, cost)
       keep_window(scope.name, w)
     end
-    local said = scope.name ~= '*' and redis.call('HGET', RATES, '<' .. scope.name)
-    if said then
-      local calls, calls_until, left, rest = string.match(said, '^(.-)|(.-)|(.-)|(.*)$')
+    if scope.said then
+      local calls, calls_until, left, rest = string.match(scope.said, '^(.-)|(.-)|(.-)|(.*)$')
       redis.call('HSET', RATES, '<' .. scope.name,
         table.concat({ whole(calls - 1), calls_until, whole(left - tokens), rest }, '|'))
     end
@@ -160,19 +162,21 @@ local function corrected(at, limit, cost)
 end
 
 -- corrects a reservation: `used` tokens in its place, nil where that is not known; not `called`: it is given back
-local function settle(credential, model, class, tokens, granted_ms, used, called)
+local function settle(record, used, called)
+  local credential, model, class, reserved, fence, granted_ms = holder(record)
+  local tokens = tonumber(reserved)
   for _, scope in ipairs(scopes_of(credential, model)) do
-    if (scope.rpm or scope.tpm) and (used or not called) then
-      local w = window_of(scope.name)
+    local w = (scope.rpm or scope.tpm) and (used or not called) and window_of(scope.name)
+    if w and tonumber(fence) > w.since then
       local cost = scope.tpm and math.min(tokens, most_of(scope.tpm, class)) or tokens
       local more_calls, more_tokens = called and 0 or -1, (called and used or 0) - cost
       local bucket = math.floor(granted_ms / BUCKET_MS)
       local field = '@' .. whole(bucket) .. '@' .. scope.name
       local packed = bucket > w.bucket - BUCKETS and redis.call('HGET', RATES, field)
       if packed then
-        local calls, bucket_tokens = counts(packed)
-        more_calls, more_tokens = math.max(more_calls, -calls), math.max(more_tokens, -bucket_tokens)
-        redis.call('HSET', RATES, field, whole(calls + more_calls) .. '|' .. whole(bucket_tokens + more_tokens))
+        local in_calls, in_tokens = counts(packed)
+        more_calls, more_tokens = math.max(more_calls, -in_calls), math.max(more_tokens, -in_tokens)
+        redis.call('HSET', RATES, field, whole(in_calls + more_calls) .. '|' .. whole(in_tokens + more_tokens))
         w.calls, w.tokens = w.calls + more_calls, w.tokens + more_tokens
       end
       w.calls_at = corrected(w.calls_at, scope.rpm, more_calls)

@@ -7,12 +7,13 @@
 --       15 first ms, doubled with each repetition up to  16 longest ms
 -- -> {'released'|'gone', jobs to wake}
 local LEASE, FENCE, CREDENTIAL, MODEL, OUTCOME = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local CALLED, USED, SUCCESS, TRANSIENT, JOB, REASON = ARGV[7] == '1', tonumber(ARGV[8]), ARGV[9], ARGV[10], ARGV[11], ARGV[12]
+local CALLED, USED, SUCCESS, TRANSIENT = ARGV[7] == '1', tonumber(ARGV[8]), ARGV[9], ARGV[10]
+local JOB, REASON = ARGV[11], ARGV[12]
 local PAIR = CREDENTIAL .. '|' .. MODEL
 
 -- never shortens. Leases that were out when the mark was made tell of the same event: they are no repetition of it
 local function cool(member, why, cooldown_ms, first_ms, longest_ms)
-  local reason, repetitions, fence = mark_of(member)
+  local reason, repetitions, fence = mark_in(redis.call('HGET', MARKS, member))
   if reason ~= why then repetitions, fence = 0, 0 end
   if cooldown_ms == 0 then
     if tonumber(FENCE) > fence then repetitions = repetitions + 1 end
@@ -39,9 +40,7 @@ local function count_failure()
 end
 
 local record = redis.call('HGET', HOLDERS, LEASE)
-local _, class, tokens, fence, granted_ms
-if record then _, _, class, tokens, fence, granted_ms = holder(record) end
-local is_held = fence == FENCE
+local is_held = record and select(5, holder(record)) == FENCE
 if known(CREDENTIAL) then
   if REASON ~= 'none' then
     cool(ARGV[13] == 'model' and PAIR or CREDENTIAL, REASON, tonumber(ARGV[14]), tonumber(ARGV[15]), tonumber(ARGV[16]))
@@ -56,6 +55,6 @@ if not is_held then
 end
 if SUCCESS == '1' then forgive(CREDENTIAL, MODEL, FENCE) end
 if TRANSIENT == '1' then count_failure() end
-settle(CREDENTIAL, MODEL, class, tonumber(tokens), tonumber(granted_ms), USED >= 0 and USED or nil, CALLED)
+settle(record, USED >= 0 and USED or nil, CALLED)
 drop(LEASE)
 return { 'released', let_in() }

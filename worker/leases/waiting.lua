@@ -1,15 +1,18 @@
--- What is kept of those who wait for a lease; the next is chosen by class, then by age. Some wait in place, in a process
--- that hears of its turn on its channel; others are parked in the journal, and whoever ran the script wakes them.
+-- What is kept of those who wait for a lease; the next is chosen by class, then by age. Some wait in place, in a
+-- process that hears of its turn on its channel; others are parked in the journal, and whoever ran the script wakes
+-- them.
 -- Both lists are in the order of their members: by model, so that each model's first is found at once, then class,
 -- then the ms at which the job was submitted. One id may wait in place for several models.
 -- A turn is a lease already, for CONFIRM_MS: nobody overtakes, and no slot stands empty while the news travels. A
 -- process that does not take up its turn has gone away, and all of its waiters with it; one that was merely slow
 -- asks again, at its old place.
 local CONFIRM_MS = 1500
+local PROVIDER = string.match(LEASES, '{p:(.*)}')
 local PATIENCE_MS = 10000 -- a waiter in place asks again well within it
 local TURNS = 2 -- given at once: who succeeds lets in two more, so that a herd comes in by doubling
 local MODELS = 64 -- of a list that are looked at
 local LOOKS = 256 -- at waiters, of whom many may have gone away
+local NEAR = 8 -- so many are told when to come back; the others hear of it as those leave
 local WAITERS_MS = 60000
 
 -- model|class|age: in this order they are served
@@ -51,9 +54,9 @@ end
 -- a lease whose time has ended. One that was a turn was not taken up: nothing was called, and nobody is there
 local function expire(lease)
   local record = redis.call('HGET', HOLDERS, lease)
-  local credential, model, class, tokens, _, granted_ms, _, _, channel = holder(record or '')
+  local channel = select(9, holder(record or ''))
   local is_turn = channel and channel ~= ''
-  if is_turn then settle(credential, model, class, tonumber(tokens), tonumber(granted_ms), nil, false) end
+  if is_turn then settle(record, nil, false) end
   drop(lease)
   if is_turn then forget_waiters_of(channel) end
 end
@@ -80,13 +83,13 @@ local function sweep()
   return #expired + #cooled + #rested
 end
 
--- whether somebody waits in place for the model who is before this one
-local function is_behind(lease, model, class, born_ms)
-  local before = '(' .. line_of(model, class, born_ms) .. '|'
-  for _, member in ipairs(redis.call('ZRANGEBYLEX', WAITING, '[' .. model .. '|', before, 'LIMIT', 0, 2)) do
-    if string.match(member, '^.-|.-|.-|(.*)$') ~= lease then return true end
+-- how many wait in place for the model who are before this one, NEAR at most
+local function ahead_of(lease, model, class, born_ms)
+  local before, ahead = '(' .. line_of(model, class, born_ms) .. '|', 0
+  for _, member in ipairs(redis.call('ZRANGEBYLEX', WAITING, '[' .. model .. '|', before, 'LIMIT', 0, NEAR + 1)) do
+    if string.match(member, '^.-|.-|.-|(.*)$') ~= lease then ahead = ahead + 1 end
   end
-  return false
+  return math.min(ahead, NEAR)
 end
 
 -- the first of a list, of one model or of all from `from` on; `order` is that among the models' first ones
@@ -117,12 +120,14 @@ local function best_of(firsts)
   return best
 end
 
--- a credential for a waiter's turn, nil where none admits him, and whether he has gone away
+-- for a waiter's turn -> credential, its scopes, nil where none admits him; whether he has gone away
 local function turn_for(first)
   local line, tokens, expiry = waiter(first.id, first.model)
   local is_here = line and expiry > now and expiry <= now + PATIENCE_MS
-  if not is_here or redis.call('HEXISTS', HOLDERS, first.id) == 1 then return nil, true end
-  return not barred(first.model, first.class, tokens) and pick(first.model, first.class, tokens, {}) or nil, false
+  if not is_here or redis.call('HEXISTS', HOLDERS, first.id) == 1 then return nil, nil, true end
+  if barred(first.model, first.class, tokens) then return nil, nil, false end
+  local credential, scopes = pick(first.model, first.class, tokens, {})
+  return credential, scopes, false
 end
 
 -- gives out turns -> how many
@@ -132,15 +137,17 @@ local function give_turns()
   for _ = 1, LOOKS do
     local first = best_of(firsts)
     if not first or given == TURNS then break end
-    local credential, is_gone = turn_for(first)
+    local credential, scopes, is_gone = turn_for(first)
     local _, tokens, _, channel, owner = waiter(first.id, first.model)
     if credential or is_gone then
       leave(first.id, first.model)
       redis.call('ZREM', WAITING, first.member)
     end
     if credential then
-      grant(first.id, credential, first.model, first.class, tokens, owner, CONFIRM_MS, channel)
-      redis.call('PUBLISH', channel, cjson.encode({ turn = first.id }))
+      local fence, probe =
+        grant(first.id, credential, scopes, first.model, first.class, tokens, owner, CONFIRM_MS, channel)
+      local told = { first.id, PROVIDER, first.model, credential, fence, probe }
+      redis.call('PUBLISH', channel, cjson.encode({ turn = told }))
       given = given + 1
     end
     firsts[first.model] = (credential or is_gone) and first_of(WAITING, first.model) or nil -- else all behind him wait

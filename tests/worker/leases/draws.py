@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from tests.worker.leases.desk import provider
-from tests.worker.leases.machine import Ticket
+from tests.worker.leases.tickets import Ticket
 from worker.leases.limits import CredentialLimits, ModelLimits, ProviderLimits
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]

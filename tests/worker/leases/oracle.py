@@ -101,7 +101,7 @@ class Oracle:
         slots = (each.max_concurrency or 1000) * each.weight / lightest
         return sign * each.tier, int(1000 * self.n(each.name) / slots)
 
-    def refusal(self, model: str, batch: bool, exclude: Collection[str]) -> Denied:
+    def refusal(self, model: str, batch: bool, exclude: Collection[str], *, behind: bool) -> Denied:
         names = [each.name for each in self.may_serve(model)]
         if not names:
             return Denied(Why.NO_CREDENTIALS, None)
@@ -112,7 +112,7 @@ class Oracle:
         ends = {name: self.returns_ms(name, model) for name in names if name not in exclude}
         first = min((end for end in ends.values() if end is not None), default=None)
         retry_ms = None if first is None else max(1, first - self.now_ms)
-        if None in ends.values():
+        if None in ends.values() or behind:
             return Denied(Why.FULL, retry_ms)
         locked = all(name in self.until_ms and self.marks[name].reason == Mark.LOCK_OUT for name in ends)
         return Denied(Why.LOCKED_OUT if locked else Why.COOLING, retry_ms)

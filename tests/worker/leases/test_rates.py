@@ -1,4 +1,4 @@
-"""Calls and tokens a minute: what is charged, what is given back, and when a refused request fits."""
+"""Calls and tokens a minute: what is let through, and when a refused request fits."""
 
 from __future__ import annotations
 
@@ -6,39 +6,10 @@ import pytest
 from redis import Redis
 
 from tests.worker.leases.desk import KEYS, PROVIDER, TTL_MS, Desk, credential, provider
+from tests.worker.leases.rating import MINUTE_MS, SCOPES, burst, limits, over
 from worker.leases.leases import renew
-from worker.leases.limits import ModelLimits, ProviderLimits
+from worker.leases.limits import ModelLimits
 from worker.leases.values import Denied, Grant, Why
-
-MINUTE_MS = 60_000
-SCOPES = ["provider", "credential", "model"]
-
-
-def limits(scope: str, slots: int | None = None, **rates: int) -> ProviderLimits:
-    if scope == "provider":
-        return provider(credential("a", max_concurrency=slots), **rates)
-    if scope == "credential":
-        return provider(credential("a", max_concurrency=slots, **rates))
-    return provider(credential("a", max_concurrency=slots), models=(ModelLimits("m", **rates),))
-
-
-def burst(desk: Desk, **asker: object) -> list[Grant]:
-    """All that is granted at this moment."""
-    granted = []
-    while isinstance(answer := desk.ask(**asker), Grant):
-        granted.append(answer)
-    return granted
-
-
-def over(desk: Desk, ms: int, step_ms: int = 400, **asker: object) -> int:
-    """What is granted over a time, released at once."""
-    count = 0
-    for _ in range(ms // step_ms):
-        for grant in burst(desk, **asker):
-            desk.give(grant)
-            count += 1
-        desk.advance(step_ms)
-    return count
 
 
 @pytest.mark.parametrize("scope", SCOPES)
@@ -107,101 +78,11 @@ def test_a_request_is_refused_by_its_tokens_alone(desk: Desk) -> None:
     desk.take(tokens=10)
 
 
-@pytest.mark.parametrize("scope", SCOPES)
-def test_what_was_not_used_is_given_back(desk: Desk, scope: str) -> None:
-    desk.configure(limits(scope, tpm=1_000))
-    for _ in range(40):
-        desk.give(desk.take(tokens=50), used_tokens=0)
-    desk.take(tokens=50)
-    assert desk.refused(tokens=50).why is Why.FULL
-
-
-@pytest.mark.parametrize("scope", SCOPES)
-def test_what_was_not_called_gives_back_its_call_and_its_tokens(desk: Desk, scope: str) -> None:
-    desk.configure(limits(scope, rpm=20, tpm=1_000))
-    for _ in range(40):
-        desk.give(desk.take(tokens=50), called=False)
-    desk.take(tokens=50)
-    assert desk.refused(tokens=50).why is Why.FULL
-
-
-@pytest.mark.parametrize("scope", SCOPES)
-def test_what_is_not_known_stays_reserved(desk: Desk, scope: str) -> None:
-    desk.configure(limits(scope, tpm=1_000))
-    desk.give(desk.take(tokens=50))
-    assert desk.refused(tokens=1).why is Why.FULL
-
-
-@pytest.mark.parametrize("scope", SCOPES)
-def test_what_was_used_beyond_the_reservation_is_charged(desk: Desk, scope: str) -> None:
-    desk.configure(limits(scope, tpm=1_000))
-    desk.give(desk.take(tokens=10), used_tokens=500)
-    denied = desk.refused(tokens=10)
-    assert denied.retry_ms is not None
-    assert 28_000 <= denied.retry_ms <= 30_000
-
-
-def test_a_call_that_used_nothing_stays_a_call(desk: Desk) -> None:
-    desk.configure(provider(credential("a", rpm=20)))
-    desk.give(desk.take(), used_tokens=0)
-    assert desk.refused().why is Why.FULL
-
-
-def test_a_long_calls_tokens_are_settled_in_the_bucket_they_were_reserved_in(desk: Desk, client: Redis) -> None:
-    desk.configure(provider(credential("a", tpm=1_000)))
-    long = desk.take(tokens=50)
-    for _ in range(4):
-        desk.advance(TTL_MS - 1)
-        desk.take(lease=long.id)
-    before = client.hgetall(KEYS.rates(PROVIDER))
-    desk.give(long, used_tokens=7)
-    after = client.hgetall(KEYS.rates(PROVIDER))
-    [bucket] = [field for field in before if field.startswith(b"@")]
-    assert (before[bucket], after[bucket]) == (b"1|50", b"1|7")
-
-
-def test_a_reservation_that_has_left_the_window_gives_nothing_back(desk: Desk) -> None:
-    desk.configure(provider(credential("a", tpm=1_000)))
-    long = desk.take(tokens=900)
-    for _ in range(8):
-        desk.advance(TTL_MS - 1)
-        desk.take(lease=long.id)
-    assert over(desk, MINUTE_MS, tokens=10) >= 93
-    desk.give(long, used_tokens=0)
-    assert over(desk, 2_000, tokens=10) <= 5
-
-
-@pytest.mark.parametrize("scope", SCOPES)
-def test_an_oversize_request_is_served_after_a_quiet_minute(desk: Desk, scope: str) -> None:
-    desk.configure(limits(scope, tpm=1_000))
-    desk.give(desk.take(tokens=50))
-    denied = desk.refused(tokens=1_000_000)
-    assert denied.why is Why.FULL
-    assert denied.retry_ms is not None
-    assert denied.retry_ms <= 62_000 + 2_000
-    desk.advance(denied.retry_ms)
-    desk.give(desk.take(tokens=1_000_000))
-    assert desk.refused(tokens=1).why is Why.FULL
-
-
-def test_an_oversize_batch_request_is_served_too(desk: Desk) -> None:
-    desk.configure(provider(credential("a", tpm=1_000)))
-    desk.give(desk.take(tokens=1_000_000, priority="batch"))
-    assert desk.refused(tokens=1).why is Why.FULL
-
-
 @pytest.mark.parametrize("limit", range(1, 8))
 def test_the_smallest_limits_let_something_through(desk: Desk, limit: int) -> None:
     desk.configure(provider(credential("a", rpm=limit, tpm=limit)))
     counted = over(desk, 4 * MINUTE_MS, 500, tokens=1, priority="batch")
     assert 2 <= counted <= 4 * limit
-
-
-def test_an_expired_lease_keeps_its_charge(desk: Desk) -> None:
-    desk.configure(provider(credential("a", rpm=1)))
-    desk.take()
-    desk.advance(TTL_MS)
-    assert desk.refused().why is Why.FULL
 
 
 def test_a_rested_credential_is_passed_over_and_comes_back(desk: Desk) -> None:
@@ -217,14 +98,6 @@ def test_a_large_request_does_not_rest_a_credential_for_small_ones(desk: Desk) -
     desk.take(tokens=30)
     assert desk.refused(tokens=40).why is Why.FULL
     desk.take(tokens=20)
-
-
-def test_a_refund_lets_a_rested_credential_in_again(desk: Desk) -> None:
-    desk.configure(provider(credential("a", tpm=1_000)))
-    held = desk.take(tokens=50)
-    assert desk.refused(tokens=1).why is Why.FULL
-    desk.give(held, used_tokens=0)
-    desk.take(tokens=50)
 
 
 def test_l3_rates_go_by_the_servers_clock(desk: Desk, client: Redis) -> None:

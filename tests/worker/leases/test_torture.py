@@ -27,7 +27,7 @@ PROCESSES = 12
 KILL_EVERY_S, STOP_EVERY_S = (0.2, 1.0), (0.1, 0.6)
 STOPPED_S = (0.3, 2.5)
 CONFIRM_MS = 1_500
-MARGIN_S = 0.5  # for the machine, which does other things too
+MARGIN_S = 1.0  # for the machine, which does other things too
 TICK_S = 0.02
 
 Process = subprocess.Popen[bytes]

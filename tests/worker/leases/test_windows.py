@@ -16,8 +16,9 @@ from worker.leases.limits import ModelLimits, ProviderLimits
 from worker.leases.values import Denied, Grant
 
 MINUTE_MS = 60_000
+DAY_MS = 86_400_000  # further back than any call is long
 FOR_EVER_MS = 10**9
-STEPS = 120
+STEPS = 80
 PATIENCE = 5  # refusals in a row of a request that waits as long as it is told: one for each scope, and some more
 
 
@@ -71,7 +72,9 @@ class Minutes:
         elif roll < 0.98:
             self.pass_time(round(10 ** self.random.uniform(0, 4.5)))
         else:
-            self.desk.advance(-round(10 ** self.random.uniform(0, 6.5)))
+            self.desk.advance(
+                -self.random.choice([1, 300, 2_000, 20_000, 58_000, 61_000, 90_000, 600_000, 3_600_000, DAY_MS])
+            )
 
     def ask(self, patiently: bool) -> None:
         tokens = round(self.largest ** self.random.random())
