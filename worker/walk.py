@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 BRIEF_S = 2.0  # so short a wait needs no place in the room
 PARKED_S = 60.0  # where no return is known: the timer behind the message of a release
+FREE_S = 0.1  # where there is room, and yet this process was refused: it may know fewer credentials than Redis
 SPREAD_S = 30.0  # over which those come back that were parked until one and the same return
 
 
@@ -87,7 +88,7 @@ class Walker:
             turn = await self._room.wait(step.candidates, run.asker, min(step.at_most_s, allowed_s))
         if turn is not None:
             return _Found(*turn)
-        return _park(step) if step.last_resort and allowed_s < LONGEST_S else None
+        return _park(step, run.left_s(_now_s())) if step.last_resort and allowed_s < LONGEST_S else None
 
     async def _attempted(
         self, run: Run, publication: Publication, chain: Chain, switch: _Switch, found: _Found
@@ -110,6 +111,7 @@ class Walker:
         left_ms = round(max(0.0, run.left_s(_now_s())) * 1000)
         for candidate in candidates:
             if not await self._leases.enlist(candidate, run.asker, left_ms):
+                await asyncio.sleep(FREE_S)
                 self._waker.wake(candidate.provider, [run.id])
                 return
 
@@ -143,11 +145,12 @@ class _Switch:
         self._at = candidate
 
 
-def _park(wait: Wait) -> Park:
-    """Those that wait for one return come back one by one, should nobody call them before."""
+def _park(wait: Wait, left_s: float) -> Park:
+    """Those that wait for one return come back one by one, should nobody call them before; none at its deadline."""
     if wait.returns_s is None:
-        return Park(wait.candidates, _jitter(PARKED_S))
-    return Park(wait.candidates, wait.returns_s + random.uniform(0, SPREAD_S))  # noqa: S311 - as below
+        return Park(wait.candidates, min(_jitter(PARKED_S), left_s / 2))
+    spread_s = min(SPREAD_S, (left_s - wait.returns_s) / 2)
+    return Park(wait.candidates, wait.returns_s + random.uniform(0, spread_s))  # noqa: S311 - as below
 
 
 def _terms_of(config: Config, candidate: Candidate) -> Terms:

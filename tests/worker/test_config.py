@@ -393,7 +393,7 @@ def test_all_faults_at_once() -> None:
 # ---- what is legal, and suspicious
 
 
-def test_a5_the_warning_names_both_groups() -> None:
+def test_A5_the_warning_names_both_groups() -> None:
     config = load('[groups]\nchat = ["ollama/m"]\nfast = ["sandbox/m", "ollama/m"]\n')
     assert config.warnings == (
         "ollama/m is in understudy.toml: groups.chat and in understudy.toml: groups.fast: the first serves",

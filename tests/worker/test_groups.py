@@ -44,40 +44,40 @@ def unknown(groups: Groups, requested: str | list[str]) -> str:
 # ---- what a model stands for
 
 
-def test_a1_a_model_in_no_group_runs_alone() -> None:
+def test_A1_a_model_in_no_group_runs_alone() -> None:
     assert chain(loaded(), "a/m") == ["a/m"]
     assert chain(loaded([["a/m", "b/m"]]), " C/m ") == ["c/m"]
 
 
-def test_a2_the_requested_member_moves_to_the_front() -> None:
+def test_A2_the_requested_member_moves_to_the_front() -> None:
     groups = loaded([["a/m", "b/m", "c/m"]])
     assert chain(groups, "b/m") == ["b/m", "a/m", "c/m"]
     assert chain(groups, "a/m") == ["a/m", "b/m", "c/m"]
     assert chain(groups, " C/m") == ["c/m", "a/m", "b/m"]
 
 
-def test_a3_a_member_that_is_repeated_is_there_once() -> None:
+def test_A3_a_member_that_is_repeated_is_there_once() -> None:
     assert chain(loaded([["a/m", "b/m", "a/m"]]), "a/m") == ["a/m", "b/m"]
 
 
-def test_a4_spaces_and_the_providers_case_do_not_matter() -> None:
+def test_A4_spaces_and_the_providers_case_do_not_matter() -> None:
     assert chain(loaded([[" A/m ", "a/m", "b / M"]]), "a/m") == ["a/m", "b/M"]
 
 
-def test_a4_an_unnamed_group_left_with_one_is_refused() -> None:
+def test_A4_an_unnamed_group_left_with_one_is_refused() -> None:
     _, problems = read('[[" A/m ", "a/m"]]')
     assert problems == ["MODEL_FALLBACK_GROUPS[0]: [' A/m ', 'a/m']: expected two different models at least"]
     _, problems = read("[[]]")
     assert problems == ["MODEL_FALLBACK_GROUPS[0]: []: expected two different models at least"]
 
 
-def test_a4_a_named_group_of_one_is_an_alias() -> None:
+def test_A4_a_named_group_of_one_is_an_alias() -> None:
     assert chain(loaded({"chat": [" A/m ", "a/m"]}), "chat") == ["a/m"]
     _, problems = read('{"chat": []}')
     assert problems == ["MODEL_FALLBACK_GROUPS.chat: []: expected a model at least"]
 
 
-def test_a5_a_model_in_two_groups_is_served_by_the_first_and_the_warning_names_both() -> None:
+def test_A5_a_model_in_two_groups_is_served_by_the_first_and_the_warning_names_both() -> None:
     groups = loaded([["a/m", "b/m"]], {"chat": ["c/m", "b/m"]})
     assert chain(groups, "b/m") == ["b/m", "a/m"]
     assert list(groups.overlaps()) == [
@@ -169,7 +169,7 @@ def test_a_group_may_be_a_table_with_its_hedge() -> None:
         ),
     ],
 )
-def test_a6_a_fault_in_the_variable_has_its_exact_place(written: str, problem: str) -> None:
+def test_A6_a_fault_in_the_variable_has_its_exact_place(written: str, problem: str) -> None:
     assert read(written)[1] == [problem]
 
 
@@ -196,7 +196,7 @@ def test_a6_a_fault_in_the_variable_has_its_exact_place(written: str, problem: s
         ({" x": ["a/m"]}, "groups. x: expected a name without '/', '|' and spaces"),
     ],
 )
-def test_a6_a_fault_in_the_file_has_its_exact_place(table: object, problem: str) -> None:
+def test_A6_a_fault_in_the_file_has_its_exact_place(table: object, problem: str) -> None:
     assert read(table=table)[1] == [f"understudy.toml: {problem}"]
 
 

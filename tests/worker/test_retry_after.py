@@ -40,11 +40,11 @@ NOW_S = 1_792_567_650.0  # Wed, 21 Oct 2026 07:27:30 GMT
         ("5, 10", None),
     ],
 )
-def test_b4_retry_after(value: str, wait_s: float | None) -> None:
+def test_B4_retry_after(value: str, wait_s: float | None) -> None:
     assert retry_after_s({"retry-after": value}, None, NOW_S) == wait_s
 
 
-def test_b4_googles_retry_delay() -> None:
+def test_B4_googles_retry_delay() -> None:
     body: dict[str, Any] = {
         "error": {
             "code": 429,
@@ -76,7 +76,7 @@ def test_b4_googles_retry_delay() -> None:
         (None, None),
     ],
 )
-def test_b4_what_a_body_says(body: object, wait_s: float | None) -> None:
+def test_B4_what_a_body_says(body: object, wait_s: float | None) -> None:
     assert retry_after_s({}, body, NOW_S) == wait_s
 
 
@@ -101,11 +101,11 @@ def test_b4_what_a_body_says(body: object, wait_s: float | None) -> None:
         ),
     ],
 )
-def test_b4_reset_headers_count_where_nothing_remains(headers: dict[str, str], wait_s: float | None) -> None:
+def test_B4_reset_headers_count_where_nothing_remains(headers: dict[str, str], wait_s: float | None) -> None:
     assert retry_after_s(headers, None, NOW_S) == wait_s
 
 
-def test_b4_the_longest_of_all_that_is_said_counts() -> None:
+def test_B4_the_longest_of_all_that_is_said_counts() -> None:
     headers = {
         "retry-after": "2",
         "retry-after-ms": "1900",

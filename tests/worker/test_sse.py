@@ -41,7 +41,7 @@ def decoded(*reads: bytes) -> list[ServerEvent]:
         (b"", []),
     ],
 )
-def test_s20_the_same_events_however_they_are_cut(stream: bytes, events: list[ServerEvent]) -> None:
+def test_S20_the_same_events_however_they_are_cut(stream: bytes, events: list[ServerEvent]) -> None:
     assert decoded(stream) == events
     assert decoded(*(bytes([byte]) for byte in stream)) == events
     for cut in range(len(stream)):
@@ -55,7 +55,7 @@ def test_an_event_is_given_out_as_soon_as_it_is_whole() -> None:
     assert decoder.flush() == []
 
 
-def test_s20_a_character_split_over_two_reads() -> None:
+def test_S20_a_character_split_over_two_reads() -> None:
     stream = "data: naïve 🦊 日本\n\n".encode()
     for cut in range(len(stream)):
         assert decoded(stream[:cut], stream[cut:]) == [(b"", "naïve 🦊 日本".encode())]
@@ -73,7 +73,7 @@ LINES = st.lists(
 
 
 @given(LINES | st.binary(), st.lists(st.integers(0, 200), max_size=6))
-def test_s20_any_bytes_cut_anywhere_are_the_same_events(stream: bytes, cuts: list[int]) -> None:
+def test_S20_any_bytes_cut_anywhere_are_the_same_events(stream: bytes, cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(stream)]
     reads = [stream[start:end] for start, end in pairwise(edges)]
     assert decoded(*reads) == decoded(stream)

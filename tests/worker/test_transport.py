@@ -243,7 +243,7 @@ def test_what_is_beyond_the_limit_is_not_read() -> None:
 
 
 @pytest.mark.parametrize("answer", [says(), says(CHUNKED), says(CHUNKED, chunk(b"x"))])
-def test_j12_a_cancelled_call_closes_its_connection(answer: Answer) -> None:
+def test_J12_a_cancelled_call_closes_its_connection(answer: Answer) -> None:
     async def scenario() -> None:
         async with serving(answer) as (upstream, transport):
 
@@ -262,7 +262,7 @@ def test_j12_a_cancelled_call_closes_its_connection(answer: Answer) -> None:
     asyncio.run(scenario())
 
 
-def test_j12_cancelled_twice_while_closing() -> None:
+def test_J12_cancelled_twice_while_closing() -> None:
     async def scenario() -> None:
         async with serving(says(CHUNKED, chunk(b"x"))) as (upstream, transport):
 
@@ -302,7 +302,7 @@ def test_j12_cancelled_twice_while_closing() -> None:
         ),
     ],
 )
-def test_s05_s08_a_connection_that_breaks(answer: Answer, outcome: Outcome) -> None:
+def test_S05_S08_a_connection_that_breaks(answer: Answer, outcome: Outcome) -> None:
     async def scenario() -> None:
         async with serving(answer) as (upstream, transport):
             failed = await failure_of(transport, upstream.url)
@@ -312,7 +312,7 @@ def test_s05_s08_a_connection_that_breaks(answer: Answer, outcome: Outcome) -> N
     asyncio.run(scenario())
 
 
-def test_s08_a_reset_in_the_middle() -> None:
+def test_S08_a_reset_in_the_middle() -> None:
     async def scenario() -> None:
         seen = asyncio.Event()
 
@@ -348,7 +348,7 @@ def test_a_post_is_never_sent_twice_on_a_dropped_keep_alive_connection(drop: Ans
     asyncio.run(scenario())
 
 
-def test_b12_nobody_listens() -> None:
+def test_B12_nobody_listens() -> None:
     async def scenario() -> None:
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
@@ -362,7 +362,7 @@ def test_b12_nobody_listens() -> None:
     asyncio.run(scenario())
 
 
-def test_b12_a_connect_timeout_is_a_connection_that_failed() -> None:
+def test_B12_a_connect_timeout_is_a_connection_that_failed() -> None:
     async def scenario() -> None:
         with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the connection, but no TLS handshake
             transport = Transport()
@@ -374,7 +374,7 @@ def test_b12_a_connect_timeout_is_a_connection_that_failed() -> None:
     asyncio.run(scenario())
 
 
-def test_b12_tls_against_a_server_without() -> None:
+def test_B12_tls_against_a_server_without() -> None:
     async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 smtp.example.org ESMTP\r\n")
         await reader.read()
@@ -404,7 +404,7 @@ def test_an_address_that_is_none(url: str) -> None:
 
 
 @pytest.mark.parametrize("secret", ["sk-1\n", "sk-1\r\nX-Evil: 1", "sk-ключ", "sk-\x00"])
-def test_b8_a_secret_that_no_header_can_carry_is_refused_unsent(secret: str) -> None:
+def test_B8_a_secret_that_no_header_can_carry_is_refused_unsent(secret: str) -> None:
     async def scenario() -> None:
         async with serving(says(whole(b"{}"))) as (upstream, transport):
             failed = await failure_of(transport, upstream.url, auth={"x-api-key": secret})
@@ -416,7 +416,7 @@ def test_b8_a_secret_that_no_header_can_carry_is_refused_unsent(secret: str) -> 
 
 
 @pytest.mark.parametrize("answer", [then_cuts(), then_resets(CHUNKED), then_cuts(b"220 not HTTP\r\n\r\n")])
-def test_b17_an_error_carries_no_secret(answer: Answer, caplog: pytest.LogCaptureFixture) -> None:
+def test_B17_an_error_carries_no_secret(answer: Answer, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
 
     async def scenario() -> None:
@@ -443,7 +443,7 @@ def test_redirects_are_not_followed() -> None:
     asyncio.run(scenario())
 
 
-def test_a9_no_cookies_are_kept() -> None:
+def test_A9_no_cookies_are_kept() -> None:
     async def scenario() -> None:
         async with serving(says(whole(b"{}", b"Set-Cookie: who=credential-1; Path=/"))) as (
             upstream,

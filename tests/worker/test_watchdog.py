@@ -71,7 +71,7 @@ async def expiry(watchdog: Watchdog, section: Callable[[], Coroutine[Any, Any, N
         ({"deadline_s": -3}, Limit.DEADLINE, 0, Outcome.DEADLINE),
     ],
 )
-def test_s06_the_nearest_limit_ends_a_silent_call(
+def test_S06_the_nearest_limit_ends_a_silent_call(
     run: Run, limits_s: dict[str, float], kind: Limit, after_s: float, outcome: Outcome
 ) -> None:
     async def scenario() -> None:
@@ -81,7 +81,7 @@ def test_s06_the_nearest_limit_ends_a_silent_call(
     run(scenario())
 
 
-def test_s07_metadata_does_not_move_the_first_token_limit(run: Run) -> None:
+def test_S07_metadata_does_not_move_the_first_token_limit(run: Run) -> None:
     async def scenario() -> None:
         watchdog = Watchdog(first_token_s=20, idle_s=5)
 
@@ -95,7 +95,7 @@ def test_s07_metadata_does_not_move_the_first_token_limit(run: Run) -> None:
     run(scenario())
 
 
-def test_s09_silence_between_chunks(run: Run) -> None:
+def test_S09_silence_between_chunks(run: Run) -> None:
     async def scenario() -> None:
         watchdog = Watchdog(first_token_s=20, idle_s=5, total_s=600)
 
@@ -127,7 +127,7 @@ def test_a_lively_stream_still_ends_at_the_total(run: Run) -> None:
     run(scenario())
 
 
-def test_s11_last_words_have_one_limit_however_many_there_are(run: Run) -> None:
+def test_S11_last_words_have_one_limit_however_many_there_are(run: Run) -> None:
     async def scenario() -> None:
         watchdog = Watchdog(first_token_s=20, idle_s=5)
 
@@ -171,7 +171,7 @@ def test_what_ends_in_time_leaves_no_timer_behind(run: Run) -> None:
     run(scenario())
 
 
-def test_b18_a_cancellation_from_outside_stays_one(run: Run) -> None:
+def test_B18_a_cancellation_from_outside_stays_one(run: Run) -> None:
     async def scenario() -> None:
         async def call() -> None:
             with Watchdog(total_s=60):
@@ -186,7 +186,7 @@ def test_b18_a_cancellation_from_outside_stays_one(run: Run) -> None:
     run(scenario())
 
 
-def test_b18_a_cancellation_at_the_same_moment_wins(run: Run) -> None:
+def test_B18_a_cancellation_at_the_same_moment_wins(run: Run) -> None:
     async def scenario() -> None:
         async def call() -> None:
             with Watchdog(total_s=5):

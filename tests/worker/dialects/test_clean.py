@@ -44,7 +44,7 @@ def test_what_may_be_a_secret_is_redacted(said: str, shown: str) -> None:
         "Cannot connect to host 127.0.0.1:9 ssl:default [Connect call failed ('127.0.0.1', 9)]",
     ],
 )
-def test_b9_the_reason_a_caller_needs_stays(said: str) -> None:
+def test_B9_the_reason_a_caller_needs_stays(said: str) -> None:
     assert clean(said) == said
 
 
@@ -68,7 +68,7 @@ def test_long_texts_are_cut(length: int) -> None:
     ),
     after=st.text(max_size=50),
 )
-def test_b17_no_key_comes_through_wherever_it_stands(before: str, key: str, after: str) -> None:
+def test_B17_no_key_comes_through_wherever_it_stands(before: str, key: str, after: str) -> None:
     shown = clean(f"{before} {key} {after}")
     assert key[:24] not in shown
     assert len(shown) <= MAX_CHARS

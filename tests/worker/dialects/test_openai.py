@@ -109,12 +109,12 @@ def test_a_host_that_refuses_to_be_asked_for_usage_is_not_asked() -> None:
         (b'{"choices": [{}], "usage": null}', NOTHING),
     ],
 )
-def test_s21_s22_events(data: bytes, chunk: Chunk) -> None:
+def test_S21_S22_events(data: bytes, chunk: Chunk) -> None:
     assert parse(data) == chunk
 
 
 @pytest.mark.parametrize("data", [b'{"choices": [{"del', b"<html>", b"17", b'"x"', b"[]", b"null", b"\xff"])
-def test_s10_what_is_not_an_object_is_malformed(data: bytes) -> None:
+def test_S10_what_is_not_an_object_is_malformed(data: bytes) -> None:
     failure = parse(data).failure
     assert failure is not None
     assert failure.outcome is Outcome.MALFORMED
@@ -136,7 +136,7 @@ def test_s10_what_is_not_an_object_is_malformed(data: bytes) -> None:
         ("The engine is gone", Outcome.SERVER_ERROR),
     ],
 )
-def test_s18_an_error_object_is_classified_by_its_code(error: object, outcome: Outcome) -> None:
+def test_S18_an_error_object_is_classified_by_its_code(error: object, outcome: Outcome) -> None:
     for content in (json.dumps({"error": error}).encode(), event({}, error=error)):
         failure = parse(content).failure
         assert failure is not None
@@ -150,7 +150,7 @@ def test_an_error_as_finish_reason() -> None:
     assert failure.outcome is Outcome.RATE_LIMITED
 
 
-def test_b4_an_error_in_a_stream_says_when_to_come_back() -> None:
+def test_B4_an_error_in_a_stream_says_when_to_come_back() -> None:
     data = b'{"error": {"status": "RESOURCE_EXHAUSTED", "details": [{"retryDelay": "2.5s"}]}}'
     assert parse(data).failure == Failure(Outcome.RATE_LIMITED, "an error object", None, 2.5)
 
@@ -165,7 +165,7 @@ def call(name: str | None, arguments: object, **fields: object) -> dict[str, Any
     return {**fields, "function": {"name": name, "arguments": arguments}}
 
 
-def test_s23_a_tool_call_in_fragments() -> None:
+def test_S23_a_tool_call_in_fragments() -> None:
     message = folded(
         {"role": "assistant", "tool_calls": [call("weather", "", index=0, id="a", type="function")]},
         {"tool_calls": [call(None, '{"city"', index=0)]},
@@ -179,7 +179,7 @@ def test_s23_a_tool_call_in_fragments() -> None:
 
 
 @pytest.mark.parametrize("index", [{}, {"index": None}, {"index": 0}])
-def test_s23_calls_that_share_an_index_stay_apart(index: dict[str, Any]) -> None:
+def test_S23_calls_that_share_an_index_stay_apart(index: dict[str, Any]) -> None:
     message = folded(
         {"tool_calls": [call("a", "{", id="1", **index)]},
         {"tool_calls": [call(None, "}", **index)]},
@@ -192,14 +192,14 @@ def test_s23_calls_that_share_an_index_stay_apart(index: dict[str, Any]) -> None
     ]
 
 
-def test_s23_a_new_id_in_every_fragment_is_one_call() -> None:
+def test_S23_a_new_id_in_every_fragment_is_one_call() -> None:
     message = folded(
         {"tool_calls": [call("a", "{", id="1", index=0)]}, {"tool_calls": [call(None, "}", id="2", index=0)]}
     )
     assert [made["function"]["arguments"] for made in message["tool_calls"]] == ["{}"]
 
 
-def test_s23_whole_calls_in_one_message() -> None:
+def test_S23_whole_calls_in_one_message() -> None:
     parsed = whole(answer({"content": None, "tool_calls": [call("a", {"x": 1}, id="1"), call("b", "", id="2")]}))
     assert isinstance(parsed, Whole)
     assert message_of([parsed.delta])["tool_calls"] == [
@@ -230,7 +230,7 @@ def test_a_whole_answer() -> None:
         answer({"role": "assistant", "content": None, "tool_calls": []}),
     ],
 )
-def test_s17_an_answer_that_says_nothing_is_empty(content: bytes) -> None:
+def test_S17_an_answer_that_says_nothing_is_empty(content: bytes) -> None:
     assert outcome(content) is Outcome.EMPTY
 
 
@@ -244,7 +244,7 @@ def test_an_answer_that_the_filter_withheld() -> None:
 
 
 @pytest.mark.parametrize("content", [b"<!doctype html><p>503", b'{"choices": [', b"\xff\xfe", b"[1]", b"null"])
-def test_s19_html_and_broken_json_are_malformed(content: bytes) -> None:
+def test_S19_html_and_broken_json_are_malformed(content: bytes) -> None:
     assert outcome(content) is Outcome.MALFORMED
 
 
@@ -271,7 +271,7 @@ def test_a_status_without_a_body(status: int, expected: Outcome) -> None:
         (599, Outcome.SERVER_ERROR),
     ],
 )
-def test_b12_statuses_by_their_class(status: int, expected: Outcome) -> None:
+def test_B12_statuses_by_their_class(status: int, expected: Outcome) -> None:
     assert outcome_of_status(status) is expected
     assert classified(status, b"<html>nginx</html>") == Failure(expected, f"HTTP {status}", status)
 
@@ -300,7 +300,7 @@ def test_b12_statuses_by_their_class(status: int, expected: Outcome) -> None:
         (500, {"code": 429}, Outcome.SERVER_ERROR),
     ],
 )
-def test_s12_s13_b11_the_code_then_the_type_then_the_status(
+def test_S12_S13_B11_the_code_then_the_type_then_the_status(
     status: int, error: dict[str, Any], expected: Outcome
 ) -> None:
     assert classified(status, {"error": error}).outcome is expected
@@ -318,7 +318,7 @@ def test_s12_s13_b11_the_code_then_the_type_then_the_status(
         (500, "insufficient balance", Outcome.SERVER_ERROR),
     ],
 )
-def test_b7_words_where_there_is_no_code(status: int, message: str, expected: Outcome) -> None:
+def test_B7_words_where_there_is_no_code(status: int, message: str, expected: Outcome) -> None:
     for body in (
         {"error": {"message": message, "code": status}},
         {"error": message},
@@ -336,7 +336,7 @@ def test_a_code_outweighs_the_words() -> None:
 
 
 @pytest.mark.parametrize("text", ["took 450ms", "gpt-4-0409", "error 429: 503", "status 402", "401"])
-def test_b13_digits_in_a_text_are_no_status(text: str) -> None:
+def test_B13_digits_in_a_text_are_no_status(text: str) -> None:
     assert classified(400, {"error": {"message": text}}).outcome is Outcome.INVALID_REQUEST
     assert classified(500, {"error": {"message": text}}).outcome is Outcome.SERVER_ERROR
     failure = parse(json.dumps({"error": {"message": text}}).encode()).failure
@@ -344,13 +344,13 @@ def test_b13_digits_in_a_text_are_no_status(text: str) -> None:
     assert failure.outcome is Outcome.SERVER_ERROR
 
 
-def test_b2_retry_after_comes_along_where_it_is_of_use() -> None:
+def test_B2_retry_after_comes_along_where_it_is_of_use() -> None:
     assert classified(429, {}, retry_after="120").retry_after_s == 120.0
     assert classified(503, b"<html>", retry_after="3").retry_after_s == 3.0
     assert classified(400, {}, retry_after="3").retry_after_s is None
 
 
-def test_b17_no_secret_comes_along() -> None:
+def test_B17_no_secret_comes_along() -> None:
     message = "Incorrect API key provided: sk-abcdef*****wxyz."
     assert classified(401, {"error": {"message": message}}).message == ("Incorrect API key provided: [redacted]")
 

@@ -14,7 +14,7 @@ from worker.outcomes import Mark
 
 
 @pytest.mark.parametrize(("order", "first", "second"), [("ascending", "1", "2"), ("descending", "2", "1")])
-def test_a8_both_tiers_are_spent_in_the_configured_order(desk: Desk, order: str, first: str, second: str) -> None:
+def test_A8_both_tiers_are_spent_in_the_configured_order(desk: Desk, order: str, first: str, second: str) -> None:
     names = [f"{side}{tier}" for tier in (1, 2) for side in "ab"]
     desk.configure(
         provider(*(credential(name, tier=int(name[1]), max_concurrency=2) for name in names), tier_order=order)
@@ -24,7 +24,7 @@ def test_a8_both_tiers_are_spent_in_the_configured_order(desk: Desk, order: str,
     assert desk.refused() == Denied(Why.FULL, None)
 
 
-def test_a8_a_tier_whose_turn_has_passed_is_used_again_once_it_is_free(desk: Desk) -> None:
+def test_A8_a_tier_whose_turn_has_passed_is_used_again_once_it_is_free(desk: Desk) -> None:
     desk.configure(provider(credential("a", tier=-5, max_concurrency=1), credential("b", tier=7, max_concurrency=1)))
     held = desk.take()
     assert desk.take().credential == "b"
@@ -128,7 +128,7 @@ def test_a_model_limit_holds_for_each_credential_and_leaves_other_models_alone(d
     assert desk.refused("other", exclude=["a"]).why is Why.FULL
 
 
-def test_l2_an_expired_lease_is_reclaimed_by_whoever_asks_next(desk: Desk) -> None:
+def test_L2_an_expired_lease_is_reclaimed_by_whoever_asks_next(desk: Desk) -> None:
     desk.configure(provider(credential("a", max_concurrency=1)))
     desk.take()
     desk.advance(TTL_MS - 1)
@@ -159,7 +159,7 @@ def test_separators_in_names_mean_nothing(desk: Desk) -> None:
     assert desk.refused("m|x").why is Why.FULL
 
 
-def test_l5_the_cost_does_not_grow_with_the_credentials(desk: Desk, client: Redis) -> None:
+def test_L5_the_cost_does_not_grow_with_the_credentials(desk: Desk, client: Redis) -> None:
     def commands(size: int) -> int:
         client.flushall()
         names = [f"k{number:04}" for number in range(size)]

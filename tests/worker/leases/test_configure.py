@@ -26,7 +26,7 @@ def test_the_same_configuration_again_changes_nothing(desk: Desk) -> None:
     assert desk.contents() == before
 
 
-def test_l10_leases_that_are_out_count_under_the_new_limits(desk: Desk) -> None:
+def test_L10_leases_that_are_out_count_under_the_new_limits(desk: Desk) -> None:
     desk.configure(provider(credential("a", max_concurrency=2)))
     held = [desk.take() for _ in range(2)]
     desk.configure(provider(credential("a", max_concurrency=3)))
@@ -49,7 +49,7 @@ def test_a_cooldown_outlives_a_change_of_the_configuration(desk: Desk) -> None:
     assert desk.take().credential == "a"
 
 
-def test_l10_a_removed_credential_drains(desk: Desk, client: Redis) -> None:
+def test_L10_a_removed_credential_drains(desk: Desk, client: Redis) -> None:
     desk.configure(provider(credential("a", max_concurrency=2), credential("b", max_concurrency=1)))
     held = [desk.take() for _ in range(3)]
     [first, last] = [grant for grant in held if grant.credential == "a"]

@@ -214,7 +214,7 @@ class LeaseMachine(RuleBasedStateMachine):
 
 @pytest.mark.hypothesis
 @pytest.mark.timeout(3_600)
-def test_l4_the_invariants_hold(client: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_L4_the_invariants_hold(client: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "OPEN_MODELS", 2)
     machine = type("Machine", (LeaseMachine,), {"client": client})
     run_state_machine_as_test(

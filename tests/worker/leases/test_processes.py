@@ -33,7 +33,7 @@ def start(lease_socket: str) -> Iterator[Callable[[str], Process]]:
         yield started
 
 
-def test_l1_three_processes_never_have_a_third_call_in_flight(client: Redis, start: Callable[[str], Process]) -> None:
+def test_L1_three_processes_never_have_a_third_call_in_flight(client: Redis, start: Callable[[str], Process]) -> None:
     client.rpush("jobs", *(f"job-{number}" for number in range(10)))
     processes = [start("work") for _ in range(PROCESSES)]
     assert [process.wait(30) for process in processes] == [0] * PROCESSES
@@ -43,7 +43,7 @@ def test_l1_three_processes_never_have_a_third_call_in_flight(client: Redis, sta
     assert not client.exists(KEYS.leases(PROVIDER), KEYS.holders(PROVIDER))
 
 
-def test_l2_a_killed_holders_slot_returns_within_the_ttl(
+def test_L2_a_killed_holders_slot_returns_within_the_ttl(
     client: Redis, desk: Desk, start: Callable[[str], Process]
 ) -> None:
     desk.now_ms = None

@@ -100,7 +100,7 @@ def test_a_large_request_does_not_rest_a_credential_for_small_ones(desk: Desk) -
     desk.take(tokens=20)
 
 
-def test_l3_rates_go_by_the_servers_clock(desk: Desk, client: Redis) -> None:
+def test_L3_rates_go_by_the_servers_clock(desk: Desk, client: Redis) -> None:
     desk.now_ms = None
     desk.configure(provider(credential("a", rpm=1)))
     held = desk.take()

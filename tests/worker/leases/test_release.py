@@ -43,7 +43,7 @@ def test_releasing_what_was_never_held_changes_nothing(desk: Desk) -> None:
     assert desk.contents() == before
 
 
-def test_l2_a_late_release_of_a_reclaimed_lease_changes_nothing(desk: Desk) -> None:
+def test_L2_a_late_release_of_a_reclaimed_lease_changes_nothing(desk: Desk) -> None:
     late = desk.take()
     desk.advance(TTL_MS)
     for _ in range(10):
@@ -54,7 +54,7 @@ def test_l2_a_late_release_of_a_reclaimed_lease_changes_nothing(desk: Desk) -> N
     assert desk.refused().why is Why.FULL
 
 
-def test_l2_a_late_release_still_applies_its_cooldown_and_nothing_else(desk: Desk) -> None:
+def test_L2_a_late_release_still_applies_its_cooldown_and_nothing_else(desk: Desk) -> None:
     late = desk.take()
     desk.advance(TTL_MS)
     held = desk.take()
@@ -63,7 +63,7 @@ def test_l2_a_late_release_still_applies_its_cooldown_and_nothing_else(desk: Des
     assert desk.give(held)
 
 
-def test_b15_a_failure_is_written_together_with_its_slots_return(desk: Desk) -> None:
+def test_B15_a_failure_is_written_together_with_its_slots_return(desk: Desk) -> None:
     held = [desk.take() for _ in range(10)]
     desk.ran.clear()
     desk.give(held[0], Mark.COOL, cooldown_ms=7_000)
@@ -72,7 +72,7 @@ def test_b15_a_failure_is_written_together_with_its_slots_return(desk: Desk) -> 
 
 
 @pytest.mark.parametrize("mark", [Mark.COOL, Mark.EXHAUST, Mark.LOCK_OUT])
-def test_b3_a_cooldown_is_never_shortened(desk: Desk, mark: Mark) -> None:
+def test_B3_a_cooldown_is_never_shortened(desk: Desk, mark: Mark) -> None:
     held = [desk.take() for _ in range(3)]
     desk.give(held[0], mark, cooldown_ms=HOUR_MS, scope="credential")
     desk.give(held[1], mark, cooldown_ms=10_000, scope="credential")
@@ -83,14 +83,14 @@ def test_b3_a_cooldown_is_never_shortened(desk: Desk, mark: Mark) -> None:
     desk.take()
 
 
-def test_b3_a_longer_cooldown_extends_a_shorter_one(desk: Desk) -> None:
+def test_B3_a_longer_cooldown_extends_a_shorter_one(desk: Desk) -> None:
     held = [desk.take() for _ in range(2)]
     desk.give(held[0], Mark.COOL, cooldown_ms=10_000)
     desk.give(held[1], Mark.COOL, cooldown_ms=HOUR_MS)
     assert desk.refused() == Denied(Why.COOLING, HOUR_MS)
 
 
-def test_b20_a_rate_limit_for_one_model_leaves_the_others_usable(desk: Desk) -> None:
+def test_B20_a_rate_limit_for_one_model_leaves_the_others_usable(desk: Desk) -> None:
     desk.give(desk.take("m"), Mark.COOL, cooldown_ms=10_000)
     assert desk.refused("m") == Denied(Why.COOLING, 10_000)
     assert desk.take("n").credential == "a"
@@ -104,7 +104,7 @@ def test_a_rate_limit_of_scope_credential_cools_every_model(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(("mark", "why"), [(Mark.EXHAUST, Why.COOLING), (Mark.LOCK_OUT, Why.LOCKED_OUT)])
-def test_b7_b8_a_quota_and_a_rejection_cool_the_whole_credential(desk: Desk, mark: Mark, why: Why) -> None:
+def test_B7_B8_a_quota_and_a_rejection_cool_the_whole_credential(desk: Desk, mark: Mark, why: Why) -> None:
     desk.give(desk.take("m"), mark, scope="model")
     assert desk.refused("n").why is why
 

@@ -59,7 +59,7 @@ def test_a_clock_that_stepped_back_is_followed(desk: Desk) -> None:
     desk.take()
 
 
-def test_l3_only_the_servers_clock_decides(desk: Desk, client: Redis) -> None:
+def test_L3_only_the_servers_clock_decides(desk: Desk, client: Redis) -> None:
     desk.now_ms = None
     held = desk.take()
     assert renew(client, KEYS, PROVIDER, [held.id, "never"], TTL_MS) == ["never"]

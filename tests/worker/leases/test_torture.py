@@ -132,7 +132,7 @@ def most_at_once(spans: list[tuple[float, float]]) -> int:
 
 @pytest.mark.torture
 @pytest.mark.timeout(SECONDS + 60)
-def test_l1_l2_a_limit_holds_while_holders_are_killed_and_stopped(
+def test_L1_L2_a_limit_holds_while_holders_are_killed_and_stopped(
     client: Redis, lease_socket: str, tmp_path: Path
 ) -> None:
     with ExitStack() as stack:

@@ -126,7 +126,7 @@ def limits(draw: st.DrawFn) -> ProviderLimits:
 
 
 @given(limits=limits(), random=st.randoms(use_true_random=False))
-def test_l7_no_minute_holds_more_than_its_limits(lease_socket: str, limits: ProviderLimits, random: Random) -> None:
+def test_L7_no_minute_holds_more_than_its_limits(lease_socket: str, limits: ProviderLimits, random: Random) -> None:
     with Redis(unix_socket_path=lease_socket) as client:
         client.flushall()
         desk = Desk(client)
