@@ -73,6 +73,7 @@ class Chain:
     terms: Mapping[Candidate, Terms]
     after_commit: AfterCommit
     jitter: Jitter
+    is_patient: bool = True  # False: capacity was waited for before, in an earlier run
     _standings: list[_Standing] = field(init=False)
     _end: End | None = field(init=False, default=None)
     _preferred: _Standing | None = field(init=False, default=None)
@@ -161,7 +162,7 @@ class Chain:
         if standing.waits_since_s is None:
             standing.waits_since_s = now_s
         rate_limited = standing.last is not None and standing.last.outcome is Outcome.RATE_LIMITED
-        patience_s = standing.terms.capacity_wait_s
+        patience_s = standing.terms.capacity_wait_s if self.is_patient else 0.0
         if denied.why is Why.COOLING and rate_limited:
             patience_s = max(patience_s, standing.terms.retry_after_wait_s) + LATE_S
         return max(0.0, patience_s - (now_s - standing.waits_since_s))
@@ -173,7 +174,7 @@ class Chain:
         wait = self._wait(away, left_s, left_s, last_resort=True)
         if wait.returns_s is None or wait.returns_s < left_s:
             return wait
-        called = any(standing.state is _State.SPENT for standing in self._standings)
+        called = any(standing.calls or standing.state is _State.SPENT for standing in self._standings)
         return self._failed() if called else self._no_capacity(wait.returns_s)
 
     def _wait(self, standings: Sequence[_Standing], at_most_s: float, left_s: float, *, last_resort: bool) -> Wait:

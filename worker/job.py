@@ -29,6 +29,7 @@ class Claimed:
     age_ms: int  # since it was submitted
     born_ms: int  # when that was, by Redis's clock
     deaths: int
+    was_parked: bool  # for capacity, in an earlier run
     job: Job
     canvas: str
     priority: str

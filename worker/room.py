@@ -12,6 +12,7 @@ parking and calling back costs more than a short wait, and are then parked: whoe
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import uuid
 from collections.abc import Callable, Sequence
@@ -19,13 +20,15 @@ from typing import Any
 
 from worker.candidate import Candidate
 from worker.leases.leases import turn_of
-from worker.leases.values import Asker, Denied, Grant
+from worker.leases.values import Asker, Denied, Grant, Why
 from worker.lending import Lender
 
 ASK_AGAIN_S = 3.0  # well within the time for which Redis keeps a waiter's place
-LONGEST_S = 30.0  # in place
+LONGEST_S = math.inf  # the job's deadline ends it
 LINGER_S = 1.0  # where few places are left
 LATE_S = 0.05  # at most so long after a return, so that those who wait for it do not ask at once
+
+_HOPELESS = frozenset({Why.NO_CREDENTIALS, Why.LOCKED_OUT})
 
 
 class Room:
@@ -57,34 +60,49 @@ class Room:
     async def wait(
         self, candidates: Sequence[Candidate], asker: Asker, at_most_s: float
     ) -> tuple[Candidate, Grant] | None:
-        """The first lease that is to be had at any of the candidates, the better ones first; None: in vain."""
-        loop = asyncio.get_running_loop()
-        ticket, turn, end_s = uuid.uuid4().hex, loop.create_future(), loop.time() + at_most_s
-        self._turns[ticket] = turn
+        """The first lease that is to be had at any of the candidates, the better ones first; None: in vain, or
+        one of them is out of the question."""
+        ticket = uuid.uuid4().hex
+        self._turns[ticket] = asyncio.get_running_loop().create_future()
         self._batch += asker.priority == "batch"
-        found: Candidate | None = None
+        kept = False
         try:
-            while True:
-                returns_ms: list[int] = []
-                for candidate in candidates:
-                    answer = await self._lender.ask(candidate, asker, ticket, self._channel)
-                    if isinstance(answer, Grant):
-                        found = candidate
-                        return candidate, answer
-                    returns_ms += _known(answer)
-                left_s = end_s - loop.time()
-                if left_s <= 0:
-                    return None
-                await asyncio.wait([turn], timeout=min(left_s, _pause_s(returns_ms)))
-                if turn.done() and self._lender.knows(turn.result()):
-                    found = Candidate(turn.result().provider, turn.result().model)
-                    return found, turn.result()
-                if turn.done():  # asking again passes over what is not known here
-                    turn = self._turns[ticket] = loop.create_future()
+            found = await self._found(ticket, candidates, asker, at_most_s)
+            others = [candidate for candidate in candidates if found and candidate != found[0]]
+            if others:
+                await self._lender.leave(others, ticket)
+            kept = found is not None
+            return found
         finally:
             del self._turns[ticket]
             self._batch -= asker.priority == "batch"
-            await self._lender.leave([each for each in candidates if each != found], ticket)
+            if not kept:
+                await self._lender.leave(candidates, ticket)
+
+    async def _found(
+        self, ticket: str, candidates: Sequence[Candidate], asker: Asker, at_most_s: float
+    ) -> tuple[Candidate, Grant] | None:
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + at_most_s
+        while True:
+            turn = self._turns[ticket]
+            returns_ms: list[int] = []
+            for candidate in candidates:
+                answer = await self._lender.ask(candidate, asker, ticket, self._channel)
+                if isinstance(answer, Grant):
+                    return candidate, answer
+                if answer.why in _HOPELESS:
+                    return None
+                returns_ms += _known(answer)
+            left_s = end_s - loop.time()
+            if left_s <= 0:
+                return None
+            await asyncio.wait([turn], timeout=min(left_s, _pause_s(returns_ms)))
+            if turn.done():
+                grant = turn.result()
+                if self._lender.knows(grant):
+                    return Candidate(grant.provider, grant.model), grant
+                self._turns[ticket] = loop.create_future()  # asking again passes over what is not known here
 
 
 def _known(denied: Denied) -> list[int]:

@@ -48,6 +48,7 @@ class Run:
         self.rows = Rows(claim.rows)
         self.queued_ms = claim.age_ms
         self.asker = Asker(claim.job_id, claim.owner, claim.priority, claim.born_ms, reckoned(claim.job.body))
+        self.was_parked = claim.was_parked
         self.stopped: Stop | None = None
         self.committed: Committed | None = None
         self._deadline_s = now_s + claim.left_ms / 1000

@@ -15,7 +15,7 @@ from typing import Any
 from producer.lifecycle import State
 from producer.result import ErrorCode
 from worker.ending import AT_STOP, Answered, Ended, Ending, LetGo, Verdict, given_up, partial_of, result_of
-from worker.job import Claimed, Finish, Refused
+from worker.job import Claimed, Finish, Refused, Told
 from worker.journal.journal import Journal
 from worker.publisher import Publication, Publisher
 from worker.rows import encoded
@@ -96,9 +96,10 @@ class Runner:
         if ending is None and run.stopped is Stop.HAND_BACK:
             return given_up(await self._journal.hand_back(run))
         if isinstance(ending, Park):
-            verdict = given_up(await self._journal.park(run, round(ending.wait_s * 1000)))
-            await self._walker.enlist(run, ending.candidates)
-            return verdict
+            reply = await self._journal.park(run, round(ending.wait_s * 1000))
+            if reply[0] == Told.PARKED:
+                await self._walker.enlist(run, ending.candidates)
+            return given_up(reply)
         if isinstance(ending, Answered):
             return await self._finish(run, publication, State.COMPLETED, "", result_of(run, ending, _now_s()))
         if ending is None:

@@ -52,4 +52,4 @@ class Waker:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._under_way.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.warning("a parked job is left to its timer: %s", error)
+            logger.warning("a parked job could not be called back, its timer will: %s", error)

@@ -21,7 +21,7 @@ from worker.leases.leases import Leases
 from worker.leases.values import Denied, Grant, Why
 from worker.outcomes import Failure
 from worker.publisher import Publication
-from worker.room import LONGEST_S, Room
+from worker.room import Room
 from worker.rows import encoded
 from worker.run import Run
 from worker.step import End, Park, Try, Wait
@@ -30,6 +30,7 @@ from worker.waker import Waker
 logger = logging.getLogger(__name__)
 
 BRIEF_S = 2.0  # so short a wait needs no place in the room
+LONG_S = 30.0  # a longer one, known beforehand, parks the job
 PARKED_S = 60.0  # where no return is known: the timer behind the message of a release
 FREE_S = 0.1  # where there is room, and yet this process was refused: it may know fewer credentials than Redis
 SPREAD_S = 30.0  # over which those come back that were parked until one and the same return
@@ -54,7 +55,7 @@ class Walker:
         if isinstance(candidates, UnknownModel):
             return End(ErrorCode.UNKNOWN_MODEL, candidates.message)
         terms = {candidate: _terms_of(self._config, candidate) for candidate in candidates}
-        chain = Chain(candidates, terms, run.job.after_commit, _jitter)
+        chain = Chain(candidates, terms, run.job.after_commit, _jitter, is_patient=not run.was_parked)
         chain.replay(run.rows.failures())
         switch = _Switch(run.id)
         while not isinstance(step := chain.next(run.left_s(_now_s())), End):
@@ -79,16 +80,23 @@ class Walker:
             if step.after_s:
                 await asyncio.sleep(step.after_s)
             return _Found(step.candidate)
+        longest_s, began_s = self._longest_s(run, step), _now_s()
+        turn = await self._room.wait(step.candidates, run.asker, longest_s) if longest_s else None
+        if turn is not None:
+            return _Found(*turn)
+        is_over = _now_s() - began_s >= longest_s  # else the chain is to hear why one is out of the question
+        must_park = step.last_resort and is_over and longest_s < step.at_most_s
+        return _park(step, run.left_s(_now_s())) if must_park else None
+
+    def _longest_s(self, run: Run, step: Wait) -> float:
+        """How long the job waits in place. What is not the last resort is bounded by the configuration."""
+        if not step.last_resort:
+            return step.at_most_s
         allowed_s = self._room.allows_s(run.asker.priority)
         if step.returns_s is not None:
             allowed_s = max(allowed_s, BRIEF_S) if step.returns_s < BRIEF_S else allowed_s
-            allowed_s = 0 if step.returns_s > allowed_s else allowed_s
-        turn = None
-        if allowed_s:
-            turn = await self._room.wait(step.candidates, run.asker, min(step.at_most_s, allowed_s))
-        if turn is not None:
-            return _Found(*turn)
-        return _park(step, run.left_s(_now_s())) if step.last_resort and allowed_s < LONGEST_S else None
+            allowed_s = 0 if step.returns_s > min(allowed_s, LONG_S) else allowed_s
+        return min(step.at_most_s, allowed_s)
 
     async def _attempted(
         self, run: Run, publication: Publication, chain: Chain, switch: _Switch, found: _Found

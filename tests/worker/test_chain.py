@@ -337,6 +337,25 @@ def test_patience_is_counted_from_the_last_call() -> None:
     assert wait_of(chain) == Wait((A,), 1.2, None, last_resort=False)
 
 
+def test_capacity_that_was_waited_for_in_an_earlier_run_is_not_waited_for_again() -> None:
+    terms = dict.fromkeys([A, B], Terms(capacity_wait_s=1.2))
+    chain = Chain([A, B], terms, "restart", whole_span, is_patient=False)
+    deny(chain, Why.FULL)
+
+    assert chain.next(LEFT_S) == Try(B)
+
+
+def test_a_candidate_that_was_called_and_is_away_beyond_the_deadline_has_failed() -> None:
+    chain = chain_of(A)
+    fail(chain, "server_error")
+    deny(chain, Why.BROKEN, 60.0, left_s=30)
+
+    step = chain.next(30)
+
+    assert isinstance(step, End)
+    assert step.code == ErrorCode.ALL_CANDIDATES_FAILED
+
+
 def test_what_has_room_at_any_moment_is_waited_for_however_long_one_of_its_credentials_cools() -> None:
     chain = chain_of(A)
     deny(chain, Why.FULL, 3600.0)

@@ -55,6 +55,11 @@ class Scene:
 
 
 @pytest.fixture
+def line(redis: Redis) -> Line:
+    return Line(redis)
+
+
+@pytest.fixture
 def scene(redis: Redis) -> Iterator[Scene]:
     scene = Scene(Line(redis), redis)
     yield scene
@@ -133,6 +138,46 @@ def test_L8_a_cancel_gives_up_the_place_and_a_turn_that_has_come(scene: Scene, r
 
     asyncio.run(story())
     assert (scene.waiting(), in_use(redis)) == (0, 0)
+
+
+@pytest.mark.parametrize("cancels", [1, 2])
+def test_L8_a_cancel_while_the_other_lines_are_left_gives_back_what_was_granted(
+    line: Line, redis: Redis, cancels: int
+) -> None:
+    scene = Scene(line, redis)
+
+    async def story() -> None:
+        outside = await scene.taken()
+        line.held_up["leave"] = asyncio.Event()
+        waits = asyncio.create_task(scene.room.wait([M, ELSEWHERE], ASKER, 60))
+        await until(lambda: "leave" in line.answered)  # a lease was to be had elsewhere, and M's line is being left
+        for _ in range(cancels):
+            waits.cancel()
+            await asyncio.sleep(0)
+        line.held_up["leave"].set()
+        with pytest.raises(asyncio.CancelledError):
+            await waits
+        await until(lambda: not redis.zcard(KEYS.leases("q")))
+        await scene.gives_back(outside)
+
+    asyncio.run(story())
+    assert scene.waiting() == scene.waiting("q") == in_use(redis) == 0
+    scene.pubsub.close()
+
+
+def test_what_is_out_of_the_question_ends_the_wait(scene: Scene) -> None:
+    async def story() -> None:
+        outside = await scene.taken()
+        waits = asyncio.create_task(scene.room.wait([M, ELSEWHERE, Candidate("nobody", "m")], ASKER, 60))
+        async with asyncio.timeout(5):
+            found = await waits
+        assert found is not None  # the better ones are asked first
+        assert found[0] == ELSEWHERE
+        assert await scene.room.wait([M, Candidate("nobody", "m")], ASKER, 60) is None
+        await scene.gives_back(outside)
+
+    asyncio.run(story())
+    assert scene.waiting() == 0
 
 
 def test_who_waits_for_several_takes_the_first_and_leaves_the_others(scene: Scene, redis: Redis) -> None:

@@ -1,6 +1,7 @@
 -- Takes a job: a new epoch, a new owner, a lease. A take-over from an owner whose lease ran out counts as a death.
 -- ARGV: 3 owner  4 lease in ms  5 deaths at which the job is given up
--- -> {'claimed', epoch, left_ms, age_ms, deaths, request, canvas, priority, rung_ms, created_ms, {attempt number, row, ...}}
+-- -> {'claimed', epoch, left_ms, age_ms, deaths, request, canvas, priority, rung_ms, created_ms, was_parked 0|1,
+--    {attempt number, row, ...}}
 --  | {'owned', left_ms, rung_ms} | {'early', wait_ms, rung_ms} | {'ended', state, rung_ms} | {'gone'}
 local held = redis.call('HMGET', RECORD, 'state', 'owner', 'lease', 'epoch', 'deadline', 'created', 'deaths',
   'not_before', 'cancel', 'seq', 'rung', 'after_commit')
@@ -13,9 +14,10 @@ local function claimed()
   local ends = now + tonumber(ARGV[4])
   redis.call('HSET', RECORD, 'lease', whole(ends))
   look_at_owned(ends)
-  local request = redis.call('HMGET', RECORD, 'request', 'canvas', 'priority')
+  local request = redis.call('HMGET', RECORD, 'request', 'canvas', 'priority', 'was_parked')
   return { 'claimed', epoch, tonumber(held[5]) - now, now - tonumber(held[6]), tonumber(held[7]),
-    request[1], request[2], request[3], rung, held[6], redis.call('HGETALL', ATTEMPTS) }
+    request[1], request[2], request[3], rung, held[6],
+    tonumber(request[4] or 0), redis.call('HGETALL', ATTEMPTS) }
 end
 
 if owner == ARGV[3] then return claimed() end -- the reply of the first call was lost

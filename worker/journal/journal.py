@@ -47,7 +47,7 @@ class Journal:
         if reply[0] != "claimed":
             rung = reply[2] if len(reply) > 2 else None
             return Refused(Refusal(reply[0]), None if rung is None else int(rung))
-        epoch, left_ms, age_ms, deaths, request, canvas, priority, rung, created, rows = reply[1:]
+        epoch, left_ms, age_ms, deaths, request, canvas, priority, rung, created, was_parked, rows = reply[1:]
         return Claimed(
             job_id=job_id,
             keys=tuple(keys),
@@ -57,6 +57,7 @@ class Journal:
             age_ms=age_ms,
             born_ms=int(created),
             deaths=int(deaths),
+            was_parked=bool(was_parked),
             job=Job(**orjson.loads(request)),
             canvas=canvas,
             priority=priority,

@@ -7,6 +7,6 @@ if field('cancel') == '1' then
   return { 'ended', 'cancelled' }
 end
 local due = now + tonumber(ARGV[5])
-redis.call('HSET', RECORD, 'state', 'parked', 'owner', '', 'lease', 0, 'not_before', whole(due))
+redis.call('HSET', RECORD, 'state', 'parked', 'was_parked', 1, 'owner', '', 'lease', 0, 'not_before', whole(due))
 redis.call('ZADD', DUE, whole(math.min(due, tonumber(field('deadline')))), ID)
 return { 'parked' }

@@ -122,8 +122,8 @@ local function look(until_ms)
       soonest, all_locked, batch = math.min(soonest, first), all_locked and locked, {}
     end
   end
+  if soonest == math.huge then return denied('full') end -- all are passed over: another worker may know them
   local why = all_locked and 'locked_out' or 'cooling'
-  if soonest == math.huge then return denied(why) end
   if not next(excluded) then remember(why, whole(soonest)) end
   return denied(why, soonest)
 end
@@ -133,27 +133,30 @@ local function main()
   if redis.call('HEXISTS', LIMITS, 'open|' .. MODEL) == 0 then
     return { 'unopened', redis.call('HGET', LIMITS, 'config') or '' }
   end
-  local tokens, given, ahead, why, until_ms = tonumber(TOKENS), 0, 0, nil, nil
+  local tokens, given, vacated, ahead, why, until_ms = tonumber(TOKENS), 0, {}, 0, nil, nil
   local is_alone = redis.call('EXISTS', WAITING, PARKED) == 0 -- nobody waits
   for _ = 1, ROUNDS do
     local swept = sweep()
-    if given == 0 and not is_alone then given = give_turns() end
-    if given > 0 and redis.call('HEXISTS', HOLDERS, LEASE) == 1 then return held() end
+    if given == 0 and not is_alone then given, vacated = give_turns() end
+    if given > 0 and redis.call('HEXISTS', HOLDERS, LEASE) == 1 then
+      woken = wake_parked(vacated)
+      return held()
+    end
     why, until_ms = barred(MODEL, CLASS, tokens)
     ahead = is_alone and 0 or ahead_of(LEASE, MODEL, CLASS, BORN_MS)
     local credential, scopes = nil, nil
     if not why and ahead == 0 then credential, scopes = pick(MODEL, CLASS, tokens, excluded) end
     if credential then
-      if not is_alone then leave(LEASE, MODEL) end
+      if not is_alone and leave(LEASE, MODEL) then vacated[MODEL] = (vacated[MODEL] or 0) + 1 end
       local fence, probe = grant(LEASE, credential, scopes, MODEL, CLASS, TOKENS, OWNER, TTL_MS, '')
-      if not is_alone then woken = wake_parked(given) end
+      if not is_alone then woken = wake_parked(vacated) end
       return { 'granted', credential, fence, probe, woken }
     end
     if not why then until_ms = scopes end
     if swept == 0 then break end
   end
   if redis.call('HSTRLEN', LIMITS, 'open|' .. MODEL) == 0 then return denied('no_credentials') end
-  if given > 0 then woken = wake_parked(given) end
+  if given > 0 then woken = wake_parked(vacated) end
   if why then return denied(why, until_ms) end
   if ahead > 0 then return ahead < NEAR and full() or denied('full') end
   return remembered(until_ms) or look(until_ms)

@@ -11,7 +11,10 @@ local function barred(model, class, tokens)
   local open_until = tonumber(redis.call('ZSCORE', COOLING, '|' .. model))
   if open_until then return 'broken', open_until end
   local provider = redis.call('HGET', LIMITS, 'provider') or ''
-  if redis.call('HEXISTS', USAGE, 'probe||' .. model) == 1 or is_full(provider, class) then return 'full' end
+  local probe = redis.call('HMGET', USAGE, 'probe||' .. model, 'probed||' .. model)
+  local tried_until = probe[1] and (tonumber(probe[2]) or 0) + PROBE_MS
+  if tried_until and tried_until > now and tried_until <= now + PROBE_MS then return 'full' end
+  if is_full(provider, class) then return 'full' end
   local rpm, tpm = rates_in(provider)
   local wait = (rpm or tpm) and wait_for({ name = '*', rpm = rpm, tpm = tpm }, class, tokens) or 0
   if wait > 0 then return 'full', now + wait end
@@ -77,7 +80,9 @@ local function grant(lease, credential, scopes, model, class, tokens, owner, ttl
   local probes = 0
   for i, mark in ipairs(redis.call('HMGET', MARKS, credential, pair, '|' .. model)) do
     if mark then
-      redis.call('HSET', USAGE, 'probe|' .. ({ credential, pair, '|' .. model })[i], lease)
+      local member = ({ credential, pair, '|' .. model })[i]
+      redis.call('HSET', USAGE, 'probe|' .. member, lease)
+      if i == 3 then redis.call('HSET', USAGE, 'probed|' .. member, whole(now)) end
       probes = 1
     end
   end

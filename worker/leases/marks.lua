@@ -1,5 +1,6 @@
 -- What is known of why something cools, and when that is forgotten.
 local BREAKER_FAILURES, BREAKER_FIRST_MS, BREAKER_LONGEST_MS = 5, 5000, 20000
+local PROBE_MS = 20000 -- a probe that has not said a word by then keeps nobody else from trying
 
 -- -> reason, repetitions, fence
 local function mark_in(packed)
@@ -16,7 +17,7 @@ local function forgive(credential, model, fence)
     local member = members[i]
     if reason and tonumber(fence) > marked then
       redis.call('HDEL', MARKS, member)
-      redis.call('HDEL', USAGE, 'probe|' .. member)
+      redis.call('HDEL', USAGE, 'probe|' .. member, 'probed|' .. member)
     end
   end
 end

@@ -37,7 +37,7 @@ local function close(model, credentials)
   end
   if not redis.call('ZSCORE', COOLING, '|' .. model) then redis.call('HDEL', MARKS, '|' .. model) end
   redis.call('HDEL', LIMITS, 'open|' .. model)
-  redis.call('HDEL', USAGE, 'used|' .. model, 'seen|' .. model, 'failures|' .. model)
+  redis.call('HDEL', USAGE, 'used|' .. model, 'seen|' .. model, 'failures|' .. model, 'probed||' .. model)
 end
 
 -- closes what is too many, the longest unused first -> the models that stay open

@@ -8,7 +8,7 @@
 --   2 usage HASH    fence, the newest; n|C and n|C|M slots in use; last|C fence of its last turn; turn|C part of a
 --                   turn that is used up; rank|C tier|load|last, as its members in ready have it; used|M fence;
 --                   changes, how many cooling had; seen|M why|what|changes, of the last look that found none;
---                   probe|X the lease that tries X out after its cooldown; failures|M how-many-in-a-row|0 or 1|job,
+--                   probe|X the lease that tries X out after its cooldown, probed|X since when; failures|M how-many-in-a-row|0 or 1|job,
 --                   1: of several jobs; error|C outcome|ms|model, its last; sum|X calls|tokens ever granted
 --   3 ready ZSET    M|class|rank|C, all scores 0: by model, class, then tier, then load, then last use
 --   4 cooling ZSET  X -> ms until which it is not used. X is C, C|M, or |M: the model itself, its breaker open
@@ -20,7 +20,7 @@
 --   9 resting ZSET  C or C|M -> ms until which its rates leave nothing for any request
 --  10 waiting ZSET  M|class|age|lease id of who waits in place, all scores 0, see waiting.lua
 --  11 waiters HASH  M|lease id -> class|age|tokens|expiry in ms|channel|owner
---  12 parked ZSET   M|class|age|job id, all scores 0
+--  12 parked ZSET   M|class|age|tokens|job id, all scores 0
 -- ARGV of every script: 1 now in ms, 0 for the server's clock (as in production)
 -- A class is 0, interactive, or 1, batch.
 local LIMITS, USAGE, READY, COOLING, MARKS, LEASES, HOLDERS, RATES, RESTING, WAITING, WAITERS, PARKED = unpack(KEYS)

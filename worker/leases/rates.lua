@@ -21,11 +21,11 @@ end
 local function scopes_of(credential, model)
   local pair = credential .. '|' .. model
   local limits = redis.call('HMGET', LIMITS, 'provider', 'credential|' .. credential, 'model|' .. model)
-  local said = redis.call('HMGET', RATES, '<', '<' .. credential, '<' .. pair)
+  local said = redis.call('HMGET', RATES, '<' .. credential, '<' .. pair)
   local scopes = {}
   for i, name in ipairs({ '*', credential, pair }) do
     local rpm, tpm = rates_in(limits[i])
-    scopes[i] = { name = name, rpm = rpm, tpm = tpm, said = said[i] }
+    scopes[i] = { name = name, rpm = rpm, tpm = tpm, said = said[i - 1] }
   end
   return scopes
 end
@@ -96,9 +96,10 @@ local function until_freed(scope, w, calls, tokens)
   return WINDOW_MS
 end
 
--- ms until GCRA admits a cost: one above the burst waits for as much quiet
+-- ms until GCRA admits a cost; one above the burst as soon as all before it is paid for: the window bounds it
 local function until_due(at, limit, cost)
-  return at + (cost - math.max(BURST * limit, 1)) * WINDOW_MS / (RATE * limit) - now
+  local burst = math.max(BURST * limit, 1)
+  return at + (math.min(cost, burst) - burst) * WINDOW_MS / (RATE * limit) - now
 end
 
 -- ms until one more call of so many tokens fits into a scope; 0: it does now
@@ -134,6 +135,14 @@ local function later(at, limit, cost)
   return limit and math.max(at, now) + cost * WINDOW_MS / (RATE * limit) or at
 end
 
+-- what the provider said is left is less by what is granted, and more by what is given back
+local function say_less(scope, calls, tokens)
+  if not scope.said then return end
+  local left, calls_until, left_tokens, rest = string.match(scope.said, '^(.-)|(.-)|(.-)|(.*)$')
+  redis.call('HSET', RATES, '<' .. scope.name,
+    table.concat({ whole(left - calls), calls_until, whole(left_tokens - tokens), rest }, '|'))
+end
+
 -- reserves one call of so many tokens in every scope
 local function charge(scopes, class, tokens)
   for _, scope in ipairs(scopes) do
@@ -147,11 +156,7 @@ local function charge(scopes, class, tokens)
       w.calls_at, w.tokens_at = later(w.calls_at, scope.rpm, 1), later(w.tokens_at, scope.tpm, cost)
       keep_window(scope.name, w)
     end
-    if scope.said then
-      local calls, calls_until, left, rest = string.match(scope.said, '^(.-)|(.-)|(.-)|(.*)$')
-      redis.call('HSET', RATES, '<' .. scope.name,
-        table.concat({ whole(calls - 1), calls_until, whole(left - tokens), rest }, '|'))
-    end
+    say_less(scope, 1, tokens)
   end
 end
 
@@ -159,6 +164,16 @@ local function corrected(at, limit, cost)
   if not limit or cost == 0 then return at end
   local moved = at + cost * WINDOW_MS / (RATE * limit)
   return cost > 0 and moved or math.max(moved, math.min(at, now))
+end
+
+-- a call that was not made takes nothing from what the provider said is left
+local function give_back(scope, tokens)
+  say_less(scope, -1, -tokens)
+  local sum = redis.call('HGET', USAGE, 'sum|' .. scope.name)
+  if not sum then return end
+  local calls, total = counts(sum)
+  redis.call('HSET', USAGE, 'sum|' .. scope.name, whole(calls - 1) .. '|' .. whole(total - tokens))
+  redis.call('ZREM', RESTING, scope.name)
 end
 
 -- corrects a reservation: `used` tokens in its place, nil where that is not known; not `called`: it is given back
@@ -184,5 +199,6 @@ local function settle(record, used, called)
       keep_window(scope.name, w)
       redis.call('ZREM', RESTING, scope.name)
     end
+    if not called then give_back(scope, tokens) end
   end
 end

@@ -28,11 +28,13 @@ local function waiter(lease, model)
   return line_of(model, class, born_ms), tonumber(tokens), tonumber(expiry), channel, owner
 end
 
+-- -> whether he stood in line
 local function leave(lease, model)
   local line = waiter(lease, model)
-  if not line then return end
+  if not line then return false end
   redis.call('ZREM', WAITING, line .. '|' .. lease)
   redis.call('HDEL', WAITERS, model .. '|' .. lease)
+  return true
 end
 
 local function join(lease, model, class, tokens, born_ms, owner, channel)
@@ -45,9 +47,12 @@ local function join(lease, model, class, tokens, born_ms, owner, channel)
 end
 
 local function forget_waiters_of(channel)
-  for _, field in ipairs(redis.call('HKEYS', WAITERS)) do
-    local model, lease = string.match(field, '^(.-)|(.*)$')
-    if select(4, waiter(lease, model)) == channel then leave(lease, model) end
+  local all = redis.call('HGETALL', WAITERS)
+  for i = 1, #all, 2 do
+    if string.find(all[i + 1], '|' .. channel .. '|', 1, true) then
+      local model, lease = string.match(all[i], '^(.-)|(.*)$')
+      leave(lease, model)
+    end
   end
 end
 
@@ -130,10 +135,11 @@ local function turn_for(first)
   return credential, scopes, false
 end
 
--- gives out turns -> how many
+-- gives out turns -> how many, and model -> how many
 local function give_turns()
-  if redis.call('EXISTS', WAITING) == 0 then return 0 end
-  local given, firsts = 0, firsts_of(WAITING)
+  local given, vacated = 0, {}
+  if redis.call('EXISTS', WAITING) == 0 then return given, vacated end
+  local firsts = firsts_of(WAITING)
   for _ = 1, LOOKS do
     local first = best_of(firsts)
     if not first or given == TURNS then break end
@@ -149,30 +155,41 @@ local function give_turns()
       local told = { first.id, PROVIDER, first.model, credential, fence, probe }
       redis.call('PUBLISH', channel, cjson.encode({ turn = told }))
       given = given + 1
+      vacated[first.model] = (vacated[first.model] or 0) + 1
     end
     firsts[first.model] = (credential or is_gone) and first_of(WAITING, first.model) or nil -- else all behind him wait
   end
-  return given
+  return given, vacated
 end
 
--- a parked job whose turn it is: where one who waited in place has gone, or where a slot is free -> list of job ids
-local function wake_parked(given)
-  local firsts = firsts_of(PARKED)
-  local first = best_of(firsts)
-  while first do
-    local model, class = first.model, first.class
+-- whether a request would be granted now, with nobody before it
+local function has_room(model, class, tokens)
+  return not first_of(WAITING, model) and not barred(model, class, tokens) and pick(model, class, tokens, {}) ~= nil
+end
+
+-- the parked jobs whose turn it is: where somebody has left his place in a model's line, or where a slot is free and
+-- nobody stands in line; `vacated` is model -> how many left -> list of job ids
+local function wake_parked(vacated)
+  local woken, firsts = {}, firsts_of(PARKED)
+  for _ = 1, MODELS do
+    local first = best_of(firsts)
+    if not first or #woken == TURNS then break end
+    local model, left = first.model, vacated[first.model] or 0
+    local tokens, job = string.match(first.id, '^(.-)|(.*)$')
     local is_closed = redis.call('HEXISTS', LIMITS, 'open|' .. model) == 0 -- who asks for it opens it
-    if given > 0 or is_closed or (not barred(model, class, 1) and pick(model, class, 1, {})) then
-      redis.call('ZREM', PARKED, first.member)
-      return { first.id }
-    end
     firsts[model] = nil
-    first = best_of(firsts)
+    if left > 0 or is_closed or has_room(model, first.class, tonumber(tokens)) then
+      redis.call('ZREM', PARKED, first.member)
+      woken[#woken + 1] = job
+      vacated[model] = left - 1
+      if left > 1 then firsts[model] = first_of(PARKED, model) end
+    end
   end
-  return {}
+  return woken
 end
 
 -- after anything that may have made room -> ids of the parked jobs to be woken
 local function let_in()
-  return wake_parked(give_turns())
+  local _, vacated = give_turns()
+  return wake_parked(vacated)
 end

@@ -72,7 +72,7 @@ class Beside:
         turns = [lease_id for lease_id in new if seen.held[lease_id].channel]
         assert len(turns) <= TURNS
         self._compare_lines(seen, new)
-        self._compare_parked(seen, let_in=let_in, room=bool(turns))
+        self._compare_parked(seen, let_in=let_in, vacated={seen.held[lease_id].model for lease_id in new})
         own = asked is not None and asked.id in new  # may have been a turn that needed no message
         if let_in and len(turns) + own < TURNS and not self.has_rates:
             self._nobody_waits_for_nothing(seen)
@@ -146,15 +146,18 @@ class Beside:
             key: (waiter.batch, waiter.born_ms) for key, waiter in oracle.waiters.items()
         }
 
-    def _compare_parked(self, seen: Observed, *, let_in: bool, room: bool) -> None:
+    def _compare_parked(self, seen: Observed, *, let_in: bool, vacated: set[str]) -> None:
+        """Those are called for whom there is room, or the place of one who waited there until now."""
         called, woken = self.parked - seen.parked, self.desk.woken
         assert seen.parked <= self.parked
-        assert [job for *_, job in called] == woken
+        assert sorted(job for *_, job in called) == sorted(woken)
+        assert len(woken) <= TURNS
         for model, class_, age, _ in called:
             assert let_in
             assert not [one for one in seen.parked if one[0] == model and one[1:3] < (class_, age)]
             closed = model not in seen.opened
-            assert room or closed or self.has_rates or self.oracle.usable(model, class_ == "1")
+            free = self.has_rates or self.oracle.usable(model, class_ == "1")
+            assert model in vacated or closed or (free and not self.oracle.line(model))
         self.parked = seen.parked
         woken.clear()
 

@@ -84,7 +84,7 @@ def observed(client: Redis) -> Observed:
         resting={member.decode() for member in replies[8]},
         waiting={(one[0], one[3]): one[1:3] for one in (member.decode().split("|") for member in replies[9])},
         waiters={tuple(field.decode().split("|")) for field in replies[10]},
-        parked={(one[0], one[1], int(one[2]), one[3]) for one in (job.decode().split("|") for job in replies[11])},
+        parked={(one[0], one[1], int(one[2]), one[4]) for one in (job.decode().split("|") for job in replies[11])},
     )
 
 

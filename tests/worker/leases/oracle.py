@@ -12,6 +12,7 @@ from worker.outcomes import Mark
 
 PATIENCE_MS = 10_000
 BREAKER_FAILURES, BREAKER_MS, BREAKER_LONGEST_MS = 5, 5_000, 20_000
+PROBE_MS = 20_000
 
 Limited = ModelLimits | CredentialLimits | ProviderLimits
 
@@ -53,6 +54,7 @@ class Oracle:
     until_ms: dict[str, int] = field(default_factory=dict)
     marks: dict[str, Blame] = field(default_factory=dict)
     probes: dict[str, str] = field(default_factory=dict)  # member -> lease id
+    probed_ms: dict[str, int] = field(default_factory=dict)  # member -> since when
     failures: dict[str, list[str]] = field(default_factory=dict)  # model -> the jobs, in a row
     waiters: dict[tuple[str, str], Waiter] = field(default_factory=dict)  # of (model, lease id)
     fence: int = 0
@@ -85,7 +87,7 @@ class Oracle:
     def is_barred(self, model: str, batch: bool) -> bool:
         member = f"|{model}"
         full = not self._below(len(self.held), self.limits, batch)
-        return full or member in self.until_ms or member in self.probes
+        return full or member in self.until_ms or self._is_tried_out(member)
 
     def usable(self, model: str, batch: bool, exclude: Collection[str] = ()) -> list[CredentialLimits]:
         if self.is_barred(model, batch):
@@ -112,7 +114,7 @@ class Oracle:
         ends = {name: self.returns_ms(name, model) for name in names if name not in exclude}
         first = min((end for end in ends.values() if end is not None), default=None)
         retry_ms = None if first is None else max(1, first - self.now_ms)
-        if None in ends.values() or behind:
+        if None in ends.values() or behind or not ends:  # where all are passed over, another worker may know one
             return Denied(Why.FULL, retry_ms)
         locked = all(name in self.until_ms and self.marks[name].reason == Mark.LOCK_OUT for name in ends)
         return Denied(Why.LOCKED_OUT if locked else Why.COOLING, retry_ms)
@@ -143,7 +145,12 @@ class Oracle:
         self.held[lease_id] = lease
         marked = [member for member in _members(lease.credential, lease.model) if member in self.marks]
         self.probes.update(dict.fromkeys(marked, lease_id))
+        self.probed_ms.update(dict.fromkeys(marked, self.now_ms))
         return bool(marked)
+
+    def _is_tried_out(self, member: str) -> bool:
+        """A probe that says nothing for long keeps nobody else from trying."""
+        return member in self.probes and 0 < self.probed_ms[member] + PROBE_MS - self.now_ms <= PROBE_MS
 
     def is_probe(self, lease_id: str) -> bool:
         return lease_id in self.probes.values()

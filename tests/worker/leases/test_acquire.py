@@ -74,7 +74,7 @@ def test_a_credential_passed_over_is_not_chosen_even_behind_a_long_run_of_them(d
     names = [f"k{number:03}" for number in range(40)]
     desk.configure(provider(*(credential(name) for name in names)))
     assert desk.take(exclude=names[:35]).credential == "k035"
-    assert desk.refused(exclude=names) == Denied(Why.LOCKED_OUT, None)
+    assert desk.refused(exclude=names) == Denied(Why.FULL, None)  # another worker may know one of them
 
 
 def test_a_credential_passed_over_in_one_tier_gives_way_to_its_tier_first(desk: Desk) -> None:

@@ -111,7 +111,7 @@ class LeaseMachine(RuleBasedStateMachine):
         listed = self.desk.enlist(ticket.id, model, tokens=5, **ticket.whose)
         if listed:
             self.beside.parked.add((model, str(int(ticket.batch)), ticket.born_ms, ticket.id))
-        self.beside.compare(swept=opened)
+        self.beside.compare(swept=opened, let_in=opened)
         if not opened or self.beside.has_rates:
             assert opened or not listed
             return

@@ -53,7 +53,7 @@ def test_who_waits_for_what_is_locked_out_is_not_listed(desk: Desk, mark: Mark) 
     desk.give(desk.take(), mark)
     desk.wait("x")
     assert desk.waiting() == (["x"] if mark is Mark.COOL else [])
-    assert desk.wait("y", "nobody's", exclude=["a"]).why is Why.LOCKED_OUT
+    assert desk.wait("y", "nobody's", exclude=["a"]).why is Why.FULL
 
 
 def test_a_turn_that_is_not_taken_up_lapses_and_all_who_wait_there_are_forgotten(desk: Desk, turns: Turns) -> None:
