@@ -41,7 +41,7 @@ def sandbox_credentials(*keys: str, **limits: int) -> str:
     return "\n".join(lines)
 
 
-def submit(model: str = "sandbox/answer?chunks=1", **fields: Any) -> CompletionHandle:
+def submit(model: str | list[str] = "sandbox/answer?chunks=1", **fields: Any) -> CompletionHandle:
     return submit_completion.delay(model=model, messages=HI, **{"deadline_s": 100, **fields})
 
 
@@ -174,3 +174,13 @@ def test_what_the_provider_says_is_left_is_not_overdrawn(start_worker: Start, sa
 
     assert sandbox.log()["keys"]["k1"]["refused"] == 0
     assert len(sandbox.calls()) == 7
+
+
+def test_B6_a_short_retry_after_is_waited_for_in_a_small_process_too(start_worker: Start, sandbox: Sandbox) -> None:
+    start_worker({"K1": "k1"}, sandbox_credentials("k1"), flags=("-c", "2"))
+    sandbox.behave("b6", "429?retry_after=2&times=1")
+
+    result = submit(["sandbox/b6", "sandbox/answer"]).get(timeout=20)
+
+    assert result.model == "sandbox/b6"
+    assert [attempt.outcome for attempt in result.attempts] == ["rate_limited", "answered"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from redis import Redis
 
-from tests.worker.leases.desk import KEYS, PROVIDER, Desk, credential, provider
+from tests.worker.leases.desk import KEYS, PROVIDER, Desk, credential, finish, provider
+from worker.allowance import Allowance, Left
 from worker.leases.values import Denied, Grant, Why
 
 RESET_MS = 30_000
@@ -117,3 +118,12 @@ def test_nothing_of_it_is_left_of_a_removed_credential(desk: Desk, client: Redis
     desk.configure(provider(credential("b")))
     desk.give(held)
     assert not [field for field in client.hkeys(KEYS.rates(PROVIDER)) if b"a" in field]
+
+
+def test_a_call_that_was_not_made_takes_nothing_from_what_was_said(desk: Desk) -> None:
+    leases = desk.configure(provider(credential("a")))
+    heard = desk.take()
+    finish(leases.note(heard, Allowance(Left(1, 600_000), Left(100, 600_000))))
+    desk.give(desk.take(tokens=100), called=False)
+    desk.take(tokens=100)
+    desk.refused(tokens=1)

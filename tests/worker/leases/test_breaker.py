@@ -147,3 +147,18 @@ def test_calls_that_were_out_when_it_opened_are_no_failed_probe(desk: Desk) -> N
     desk.advance(FIRST_MS)
     fail(desk, "x")
     assert desk.refused() == Denied(Why.BROKEN, 2 * FIRST_MS)
+
+
+def test_a_probe_that_says_nothing_for_long_keeps_nobody_from_trying(desk: Desk) -> None:
+    desk.configure(provider(credential("a")))
+    grants = [desk.take() for _ in range(5)]
+    for grant in grants:
+        desk.give(grant, transient=True, job_id=grant.id)
+    desk.advance(5_000)
+    silent = desk.take()
+    assert silent.probe
+    assert desk.refused().why is Why.FULL
+    for _ in range(2):
+        desk.advance(10_000)
+        desk.take(lease=silent.id)  # it is held, as by a heartbeat
+    assert desk.take(lease="next").probe

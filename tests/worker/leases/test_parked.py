@@ -150,3 +150,48 @@ def test_enlisting_charges_nothing(desk: Desk, client: Redis) -> None:
     before = client.hgetall(KEYS.rates(PROVIDER))
     desk.enlist("x")
     assert client.hgetall(KEYS.rates(PROVIDER)) == before
+
+
+def test_nobody_is_called_for_room_that_is_too_small_for_him(desk: Desk) -> None:
+    desk.configure(provider(credential("a", tpm=60_000)))
+    desk.take(tokens=50_000)
+    assert desk.enlist("large", tokens=30_000)
+    for _ in range(20):
+        desk.stir()
+        desk.advance(1_000)
+    assert desk.woken == []
+    desk.advance(60_000)
+    desk.stir()
+    assert desk.woken == ["large"]
+
+
+def test_nobody_is_called_past_those_who_wait_in_place(desk: Desk) -> None:
+    desk.configure(provider(credential("a", tpm=60_000)))
+    desk.take(tokens=50_000)
+    desk.refused(lease="first", channel="here", tokens=30_000)
+    assert desk.enlist("small", tokens=10)
+    desk.stir()
+    assert desk.woken == []
+
+
+def test_a_place_that_falls_free_is_for_those_who_wait_for_the_same(desk: Desk) -> None:
+    desk.configure(provider(credential("a", max_concurrency=1, models=("m",)), credential("b", max_concurrency=1)))
+    held, other = desk.take("m", exclude=["b"]), desk.take("n")
+    for number in range(3):
+        desk.refused("n", lease=f"waits-{number}", channel="here")
+    assert desk.enlist("of-m", "m", born_ms=1)
+    assert desk.enlist("of-n", "n", born_ms=2)
+
+    desk.give(other)
+
+    assert desk.woken == ["of-n"]
+    assert held.credential == "a"
+
+
+def test_who_leaves_in_vain_calls_nobody(desk: Desk) -> None:
+    desk.configure(provider(credential("a", max_concurrency=1)))
+    desk.take()
+    desk.refused(lease="waits", channel="here")
+    assert desk.enlist("parked")
+    desk.leave("waits")
+    assert desk.woken == []
