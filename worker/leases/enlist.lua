@@ -7,7 +7,6 @@ sweep()
 local _, vacated = give_turns()
 local must_wait = barred(MODEL, CLASS, TOKENS) or ahead_of(JOB, MODEL, CLASS, BORN_MS) > 0
 if not must_wait and pick(MODEL, CLASS, TOKENS, {}) then return { 'free', wake_parked(vacated) } end
-local woken = wake_parked(vacated)
 redis.call('ZADD', PARKED, 0, line_of(MODEL, CLASS, BORN_MS) .. '|' .. ARGV[5] .. '|' .. JOB)
 redis.call('PEXPIRE', PARKED, math.max(redis.call('PTTL', PARKED), tonumber(ARGV[7]), 1))
-return { 'enlisted', woken }
+return { 'enlisted', wake_parked(vacated) }

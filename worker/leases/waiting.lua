@@ -162,13 +162,15 @@ local function give_turns()
   return given, vacated
 end
 
--- whether a request would be granted now, with nobody before it
+-- whether a request would be granted now, with nobody of its class or a better one before it
 local function has_room(model, class, tokens)
-  return not first_of(WAITING, model) and not barred(model, class, tokens) and pick(model, class, tokens, {}) ~= nil
+  local first = first_of(WAITING, model)
+  if first and first.class <= class then return false end
+  return not barred(model, class, tokens) and pick(model, class, tokens, {}) ~= nil
 end
 
--- the parked jobs whose turn it is: where somebody has left his place in a model's line, or where a slot is free and
--- nobody stands in line; `vacated` is model -> how many left -> list of job ids
+-- the parked jobs whose turn it is: where somebody has left his place in a model's line, or where a slot is free that
+-- nobody in line may have; `vacated` is model -> how many left -> list of job ids
 local function wake_parked(vacated)
   local woken, firsts = {}, firsts_of(PARKED)
   for _ = 1, MODELS do

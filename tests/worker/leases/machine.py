@@ -157,7 +157,8 @@ class Beside:
             assert not [one for one in seen.parked if one[0] == model and one[1:3] < (class_, age)]
             closed = model not in seen.opened
             free = self.has_rates or self.oracle.usable(model, class_ == "1")
-            assert model in vacated or closed or (free and not self.oracle.line(model))
+            in_line = [one for one in self.oracle.line(model) if one[0] <= (class_ == "1")]
+            assert model in vacated or closed or (free and not in_line)
         self.parked = seen.parked
         woken.clear()
 

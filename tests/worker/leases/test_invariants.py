@@ -130,7 +130,7 @@ class LeaseMachine(RuleBasedStateMachine):
         lost = _RENEW.run(self.client, lease_keys(KEYS, PROVIDER), [self.oracle.now_ms, TTL_MS, *chosen])
         assert lost == [one.encode() for one in chosen if one not in self.oracle.held]
         for one in set(chosen) & self.oracle.held.keys():
-            self.oracle.held[one].expiry_ms = self.oracle.now_ms + TTL_MS
+            self.oracle.held[one].expiry_ms, self.oracle.held[one].channel = self.oracle.now_ms + TTL_MS, ""
         self.beside.compare()
 
     def let_time_pass(self, draw: Draw) -> None:

@@ -195,3 +195,13 @@ def test_who_leaves_in_vain_calls_nobody(desk: Desk) -> None:
     assert desk.enlist("parked")
     desk.leave("waits")
     assert desk.woken == []
+
+
+def test_batch_jobs_in_line_do_not_keep_an_interactive_one_from_the_headroom(desk: Desk) -> None:
+    desk.configure(provider(credential("a", max_concurrency=2)))
+    desk.take(priority="batch")
+    held = desk.take()
+    desk.refused(lease="batch", channel="here", priority="batch")
+    assert desk.enlist("interactive")
+    desk.give(held)
+    assert desk.woken == ["interactive"]
