@@ -108,6 +108,20 @@ def test_a_job_without_a_fallback_waits_for_the_breaker(sandbox: Sandbox) -> Non
 
 
 @pytest.mark.usefixtures("workers")
+def test_A12_a_probes_first_word_lets_the_others_in(sandbox: Sandbox) -> None:
+    """They do not wait for its answer to end."""
+    sandbox.behave("first", "503")
+    served_by(5)
+    sandbox.behave("first", "answer?chunks=40&every_ms=200")
+    probe, other = submit("alone", stream=True), submit("alone", stream=True)
+    streams = [handle.stream(timeout_s=60) for handle in (probe, other)]
+
+    assert [next(events).type for events in streams] == ["committed", "committed"]
+    started_s = sorted(call["started_s"] for call in sandbox.calls(key="primary"))
+    assert started_s[-1] - started_s[-2] < 5  # an answer takes eight
+
+
+@pytest.mark.usefixtures("workers")
 def test_one_jobs_failures_open_nothing(sandbox: Sandbox, redis: Redis) -> None:
     """A prompt that breaks its provider is the prompt's fault."""
     sandbox.behave("first", "503")

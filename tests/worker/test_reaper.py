@@ -15,8 +15,14 @@ from producer.journal.journal import CREATE, job_keys
 from producer.script import Script
 from tests.support.journal import DEADLINE_MS, KEYS, LEASE_MS, Desk, new_job
 from tests.support.servers import RedisServer, until
+from tests.worker.leases.desk import Desk as LeaseDesk
+from tests.worker.leases.desk import finish
 from worker import reaper
+from worker.candidate import Candidate
 from worker.journal.journal import CLAIM
+from worker.leases.leases import Leases
+from worker.leases.limits import CredentialLimits, ProviderLimits
+from worker.leases.values import Asker, Grant
 from worker.pipeline import Arguments, run_all
 from worker.reaper import Reaper
 
@@ -214,3 +220,20 @@ def _claimed(job_id: str) -> Arguments:
 def _server_ms(redis: Redis) -> int:
     seconds, micros = redis.time()
     return int(seconds * 1000 + micros // 1000)
+
+
+def test_who_waits_for_a_provider_is_called_when_time_has_made_room(sweeper: Sweeper, redis: Redis) -> None:
+    """Its one slot's holder has died, and nobody releases it."""
+    line = LeaseDesk(redis)
+    line.now_ms = None
+    limits = ProviderLimits((CredentialLimits("a", max_concurrency=1),))
+    leases = Leases(line.call, KEYS, {"p": limits}, ttl_ms=LEASE_MS)
+    asked = leases.acquire(Candidate("p", "m"), "lost", Asker("job-0", "owner"))
+    assert isinstance(finish(asked), Grant)
+    assert finish(leases.enlist(Candidate("p", "m"), Asker("job-1", "owner"), 60_000))
+    sweeper.reaper.sweep()
+    assert sweeper.woken == []
+
+    redis.zadd(KEYS.leases("p"), {"lost": 1})
+    sweeper.reaper.sweep()
+    assert sweeper.woken == [("p", "job-1")]
