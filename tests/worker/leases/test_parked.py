@@ -168,10 +168,13 @@ def test_nobody_is_called_for_room_that_is_too_small_for_him(desk: Desk) -> None
 def test_nobody_is_called_past_those_who_wait_in_place(desk: Desk) -> None:
     desk.configure(provider(credential("a", tpm=60_000)))
     desk.take(tokens=50_000)
-    desk.refused(lease="first", channel="here", tokens=30_000)
-    assert desk.enlist("small", tokens=10)
+    desk.advance(57_000)
+    desk.refused(lease="first", channel="here", tokens=30_000, born_ms=1)
+    assert desk.enlist("small", tokens=10, born_ms=2)
     desk.stir()
     assert desk.woken == []
+    desk.leave("first")
+    assert desk.woken == ["small"]
 
 
 def test_a_place_that_falls_free_is_for_those_who_wait_for_the_same(desk: Desk) -> None:
