@@ -48,9 +48,7 @@ class Desk:
 
     def worker(self, limits: ProviderLimits, ttl_ms: int = TTL_MS) -> Leases:
         """Another worker, which has not configured anything yet."""
-        return Leases(
-            self.call, KEYS, {PROVIDER: limits}, wake=lambda _, job_ids: self.woken.extend(job_ids), ttl_ms=ttl_ms
-        )
+        return Leases(self.call, KEYS, {PROVIDER: limits}, wake=self._wake, ttl_ms=ttl_ms)
 
     async def call(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
         assert args[0] == 0, "production leaves the time to the server"
