@@ -93,9 +93,10 @@ class Walker:
         if not step.last_resort:
             return step.at_most_s
         allowed_s = self._room.allows_s(run.asker.priority)
-        if step.returns_s is not None:
-            allowed_s = max(allowed_s, BRIEF_S) if step.returns_s < BRIEF_S else allowed_s
-            allowed_s = 0 if step.returns_s > min(allowed_s, LONG_S) else allowed_s
+        if step.returns_s is not None and step.returns_s < BRIEF_S:
+            allowed_s = max(allowed_s, BRIEF_S)
+        elif step.returns_s is not None and step.returns_s > min(allowed_s, LONG_S):
+            allowed_s = 0.0
         return min(step.at_most_s, allowed_s)
 
     async def _attempted(

@@ -129,7 +129,8 @@ local function look(until_ms)
 end
 
 local function main()
-  if redis.call('HEXISTS', HOLDERS, LEASE) == 1 then return held() end
+  local before = held()
+  if before then return before end
   if redis.call('HEXISTS', LIMITS, 'open|' .. MODEL) == 0 then
     return { 'unopened', redis.call('HGET', LIMITS, 'config') or '' }
   end

@@ -20,13 +20,7 @@ for i = 1, #before, 2 do
   local credential = string.match(field, '^credential|(.*)$')
   if credential and not config.credentials[credential] then forget(credential) end
   local model = string.match(field, '^open|(.*)$')
-  if model then
-    redis.call('HDEL', USAGE, 'used|' .. model, 'seen|' .. model, 'failures|' .. model)
-    for name in string.gmatch(before[i + 1], '[^|]+') do
-      redis.call('HDEL', USAGE, 'sum|' .. name .. '|' .. model)
-      redis.call('HDEL', RATES, '<' .. name .. '|' .. model)
-    end
-  end
+  if model then forget_model(model, names_in(before[i + 1])) end
 end
 -- a hash with one long value is a table: as a list, it would be walked at every look-up
 redis.call('HSET', USAGE, 'ballast', string.rep('-', 65))

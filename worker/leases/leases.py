@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 from redis import Redis
@@ -198,13 +199,14 @@ def renew(client: Redis, keys: Keys, provider: str, lease_ids: Sequence[str], tt
     return lost
 
 
-def lease_keys(keys: Keys, provider: str) -> list[str]:
-    """KEYS of every lease script."""
+@cache
+def lease_keys(keys: Keys, provider: str) -> tuple[str, ...]:
+    """KEYS of every lease script; the configuration bounds how many providers there are."""
     kinds = (
         *(keys.limits, keys.usage, keys.ready, keys.cooling, keys.marks, keys.leases, keys.holders),
         *(keys.rates, keys.resting, keys.waiting, keys.waiters, keys.parked),
     )
-    return [kind(provider) for kind in kinds]
+    return tuple(kind(provider) for kind in kinds)
 
 
 def _named(grant: Grant) -> tuple[str, int, str, str]:

@@ -7,7 +7,7 @@ leave(LEASE, MODEL)
 local record = redis.call('HGET', HOLDERS, LEASE) or ''
 if select(2, holder(record)) == MODEL then
   settle(record, nil, false)
-  drop(LEASE)
+  drop(LEASE, record)
 elseif not has_waited then
   return { {} }
 end

@@ -4,15 +4,9 @@
 -- -> {'opened'} | {'changed'} another configuration is in force
 local MODEL, KEPT = ARGV[3], tonumber(ARGV[4])
 
-local function names(list)
-  local found = {}
-  for name in string.gmatch(list or '', '[^|]+') do found[#found + 1] = name end
-  return found
-end
-
 local function without(list, name)
   local left = {}
-  for _, other in ipairs(names(list)) do
+  for _, other in ipairs(names_in(list)) do
     if other ~= name then left[#left + 1] = other end
   end
   return table.concat(left, '|')
@@ -32,12 +26,10 @@ local function close(model, credentials)
     local serves = without(redis.call('HGET', LIMITS, field), model)
     if serves == '' then redis.call('HDEL', LIMITS, field) else redis.call('HSET', LIMITS, field, serves) end
     if not redis.call('ZSCORE', COOLING, pair) then redis.call('HDEL', MARKS, pair) end
-    redis.call('HDEL', USAGE, 'sum|' .. pair)
-    redis.call('HDEL', RATES, '<' .. pair)
   end
   if not redis.call('ZSCORE', COOLING, '|' .. model) then redis.call('HDEL', MARKS, '|' .. model) end
   redis.call('HDEL', LIMITS, 'open|' .. model)
-  redis.call('HDEL', USAGE, 'used|' .. model, 'seen|' .. model, 'failures|' .. model, 'probed||' .. model)
+  forget_model(model, credentials)
 end
 
 -- closes what is too many, the longest unused first -> the models that stay open
@@ -49,7 +41,7 @@ local function make_room(opened)
   table.sort(used, function(a, b) return a[2] < b[2] end)
   local surplus, stay = #opened + 1 - KEPT, {}
   for _, entry in ipairs(used) do
-    local credentials = surplus > 0 and names(redis.call('HGET', LIMITS, 'open|' .. entry[1])) or {}
+    local credentials = surplus > 0 and names_in(redis.call('HGET', LIMITS, 'open|' .. entry[1])) or {}
     if surplus > 0 and not is_held(entry[1], credentials) then
       close(entry[1], credentials)
       surplus = surplus - 1
@@ -63,7 +55,7 @@ end
 if redis.call('HGET', LIMITS, 'version') ~= ARGV[2] then return { 'changed' } end
 if redis.call('HEXISTS', LIMITS, 'open|' .. MODEL) == 1 then return { 'opened' } end
 
-local opened = names(redis.call('HGET', LIMITS, 'opened'))
+local opened = names_in(redis.call('HGET', LIMITS, 'opened'))
 if #opened >= KEPT then opened = make_room(opened) end
 opened[#opened + 1] = MODEL
 local credentials = {}

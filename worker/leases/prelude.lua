@@ -8,8 +8,9 @@
 --   2 usage HASH    fence, the newest; n|C and n|C|M slots in use; last|C fence of its last turn; turn|C part of a
 --                   turn that is used up; rank|C tier|load|last, as its members in ready have it; used|M fence;
 --                   changes, how many cooling had; seen|M why|what|changes, of the last look that found none;
---                   probe|X the lease that tries X out after its cooldown, probed|X since when; failures|M how-many-in-a-row|0 or 1|job,
---                   1: of several jobs; error|C outcome|ms|model, its last; sum|X calls|tokens ever granted
+--                   probe|X the lease that tries X out after its cooldown, probed||M since when a model is tried out;
+--                   failures|M how-many-in-a-row|0 or 1|job, 1: of several jobs; error|C outcome|ms|model, its last;
+--                   sum|X calls|tokens ever granted
 --   3 ready ZSET    M|class|rank|C, all scores 0: by model, class, then tier, then load, then last use
 --   4 cooling ZSET  X -> ms until which it is not used. X is C, C|M, or |M: the model itself, its breaker open
 --   5 marks HASH    X -> reason|since in ms|repetitions|newest fence then; gone with the first success after it
@@ -116,6 +117,22 @@ local function forget(credential)
   end
 end
 
+-- what is kept of a model only while it is open
+local function forget_model(model, credentials)
+  redis.call('HDEL', USAGE, 'used|' .. model, 'seen|' .. model, 'failures|' .. model, 'probed||' .. model)
+  for _, credential in ipairs(credentials) do
+    redis.call('HDEL', USAGE, 'sum|' .. credential .. '|' .. model)
+    redis.call('HDEL', RATES, '<' .. credential .. '|' .. model)
+  end
+end
+
+-- the names in a list a|b|c
+local function names_in(list)
+  local found = {}
+  for name in string.gmatch(list or '', '[^|]+') do found[#found + 1] = name end
+  return found
+end
+
 -- -> credential, model, class, tokens, fence, granted_ms, calls, tokens of the sum, channel, owner
 local function holder(record)
   return string.match(record, '^(.-)|(.-)|(.-)|(.-)|(.-)|(.-)|(.-)|(.-)|(.-)|(.*)$')
@@ -127,13 +144,11 @@ local function take_up(lease, record)
   if channel ~= '' then redis.call('HSET', HOLDERS, lease, before .. owner) end
 end
 
--- the one place where a lease ends and its slot returns -> its credential, model, channel
-local function drop(lease)
+-- the one place where a lease ends and its slot returns
+local function drop(lease, record)
   redis.call('ZREM', LEASES, lease)
-  local record = redis.call('HGET', HOLDERS, lease)
-  if not record then return end
   redis.call('HDEL', HOLDERS, lease)
-  local credential, model, _, _, _, _, _, _, channel = holder(record)
+  local credential, model = holder(record)
   local pair = credential .. '|' .. model
   for _, field in ipairs({ 'n|' .. credential, 'n|' .. pair }) do
     if redis.call('HINCRBY', USAGE, field, -1) <= 0 then redis.call('HDEL', USAGE, field) end
@@ -143,5 +158,4 @@ local function drop(lease)
     if prober == lease then redis.call('HDEL', USAGE, probes[i]) end
   end
   if known(credential) then place(credential) else forget(credential) end
-  return credential, model, channel
 end

@@ -56,5 +56,5 @@ end
 if SUCCESS == '1' then forgive(CREDENTIAL, MODEL, FENCE) end
 if TRANSIENT == '1' then count_failure() end
 settle(record, USED >= 0 and USED or nil, CALLED)
-drop(LEASE)
+drop(LEASE, record)
 return { 'released', let_in() }

@@ -59,10 +59,11 @@ end
 -- a lease whose time has ended. One that was a turn was not taken up: nothing was called, and nobody is there
 local function expire(lease)
   local record = redis.call('HGET', HOLDERS, lease)
-  local channel = select(9, holder(record or ''))
-  local is_turn = channel and channel ~= ''
+  if not record then return redis.call('ZREM', LEASES, lease) end
+  local channel = select(9, holder(record))
+  local is_turn = channel ~= ''
   if is_turn then settle(record, nil, false) end
-  drop(lease)
+  drop(lease, record)
   if is_turn then forget_waiters_of(channel) end
 end
 
